@@ -1,0 +1,209 @@
+package crdt
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/meridiandb/meridian/crdt/value"
+)
+
+// Type is the kind of state that a collection's documents are made of. It is
+// fixed when the collection is made and travels in every mutation.
+type Type uint8
+
+// The types. Their numbers are part of the wire and store formats.
+const (
+	TypeDocument Type = 1
+	TypeRegister Type = 2
+)
+
+func (t Type) String() string {
+	switch t {
+	case TypeDocument:
+		return "document"
+	case TypeRegister:
+		return "register"
+	}
+	return fmt.Sprintf("type(%d)", uint8(t))
+}
+
+// ParseType reads a type's name.
+func ParseType(s string) (Type, error) {
+	switch s {
+	case "document":
+		return TypeDocument, nil
+	case "register":
+		return TypeRegister, nil
+	}
+	return 0, fmt.Errorf("%w: unknown collection type %q, use \"document\" or \"register\"", ErrRefused, s)
+}
+
+// Errors of preparing an edit. Applying a mutation that was accepted elsewhere
+// fails only with ErrCorrupt.
+var (
+	// ErrRefused: the value or operation cannot be kept (HTTP 422).
+	ErrRefused = errors.New("refused")
+	// ErrConflict: the edit does not fit the document as it is: a failed JSON
+	// Patch test, a path that is not there, an index out of range (HTTP 409).
+	ErrConflict = errors.New("does not fit the document")
+	// ErrNotFound: the edit needs a document and there is none (HTTP 404).
+	ErrNotFound = errors.New("no such document")
+	// ErrTooManySiblings: the document has as many concurrent versions as local
+	// writers may make; resolve some first (HTTP 409).
+	ErrTooManySiblings = errors.New("too many siblings")
+	// ErrTooLarge: the state would grow beyond its limit (HTTP 413).
+	ErrTooLarge = errors.New("document too large")
+	// ErrCorrupt: bytes that no correct replica writes.
+	ErrCorrupt = errors.New("corrupt encoding")
+)
+
+// Limits bound what a local writer may make of one document. Mutations from
+// peers are always applied.
+type Limits struct {
+	Value    value.Limits // of a document's JSON
+	Siblings int          // concurrent versions of a document or field
+	State    int          // encoded state, bytes
+}
+
+// DefaultLimits are the limits used unless settings say otherwise.
+var DefaultLimits = Limits{Value: value.DefaultLimits, Siblings: 100, State: 4 << 20}
+
+// A Version is one of the concurrent values of a document or of a field.
+type Version struct {
+	Dot     Dot
+	Stamp   Stamp
+	Value   any  // see package value; nil if Deleted
+	Deleted bool // a deletion of the whole document
+}
+
+// A Conflict is a set of concurrent versions of one thing, in canonical order:
+// by stamp, then dot, least first.
+type Conflict struct {
+	// Path is the JSON Pointer of the field, "" for the whole document.
+	Path     string
+	Versions []Version
+}
+
+// An Outcome is what a policy makes of a conflict.
+type Outcome struct {
+	// Shown is the index of the version that is shown, or -1 if Value is shown instead.
+	Shown int
+	// Value is what is shown when Shown is -1.
+	Value any
+	// Open says that the policy leaves the choice to the client: one version is
+	// shown, and all of them are offered.
+	Open bool
+	// Reason says in a person's words why.
+	Reason string
+}
+
+// Resolve is a policy as the types see it: a pure function of a conflict with at
+// least two versions.
+type Resolve func(Conflict) Outcome
+
+// Resolved is a conflict and its outcome.
+type Resolved struct {
+	Conflict
+	Outcome
+}
+
+// A View is a document as a reader sees it.
+type View struct {
+	// Exists is false for a document that was never written or is deleted.
+	Exists bool
+	// Value is the document's JSON with typed values in place (see package value).
+	Value any
+	// Conflicts lists each conflict and what was made of it, in path order.
+	Conflicts []Resolved
+}
+
+// EditKind says what a client asks for.
+type EditKind uint8
+
+// The kinds of edit.
+const (
+	// EditPut replaces the document by Value; types that merge per field turn
+	// it into the differences to the version it is based on.
+	EditPut EditKind = iota + 1
+	// EditMergePatch applies Value as an RFC 7386 merge patch.
+	EditMergePatch
+	// EditJSONPatch applies Ops as RFC 6902.
+	EditJSONPatch
+	// EditOps applies Ops as application/vnd.meridian.ops+json.
+	EditOps
+	// EditDelete deletes the document with Mode.
+	EditDelete
+	// EditResolve writes Value over the versions in Covers (of the field at
+	// Path, or of the document), or deletes the document if Value is absent
+	// and Mode is set.
+	EditResolve
+)
+
+// An Edit is what a client asks to be done to one document.
+type Edit struct {
+	Kind   EditKind
+	Value  any
+	Ops    []value.Op
+	Mode   DeleteMode
+	Path   value.Pointer
+	Covers []Dot
+	// Base is the older state that the edit is based on; nil means the present
+	// one. EditPut and the patches only.
+	Base State
+	// BaseValue, when HasBaseValue, is the older value that the edit is based
+	// on, for a client that brings it along. EditPut only.
+	BaseValue    any
+	HasBaseValue bool
+}
+
+// A State is the replicated state of one document. Equal sets of applied
+// mutations give equal states, whatever their order, as long as the order is
+// causal; no collection setting has any part in it. States are not safe for
+// concurrent use.
+type State interface {
+	// Type is the state's type.
+	Type() Type
+	// Heads tells existence and the maximal changes.
+	Heads() *Heads
+	// Prepare turns an edit, made by a writer who sees this state under the
+	// given policy, into a mutation (Type, Context, Fresh, Delete and Payload
+	// filled in) that the change named by hd will carry. The state is not changed.
+	// An edit that changes nothing gives a mutation all the same: the write is
+	// acknowledged and gets a dot.
+	Prepare(e Edit, hd Header, resolve Resolve, l Limits) (Mutation, error)
+	// Apply takes a mutation in. Mutations arrive once each and in causal order.
+	// The only error is ErrCorrupt, and then the state is unchanged.
+	Apply(hd Header, m Mutation) error
+	// View shows the document under a policy.
+	View(resolve Resolve) View
+	// Versions lists the heads in canonical order; Value is set for types that
+	// hold a whole value per head.
+	Versions() []Version
+	// Trim drops metadata that the stable vector makes needless; it never
+	// changes a view nor the result of a later mutation (I14). A state whose
+	// Heads are not Known afterwards is to be removed from the store.
+	Trim(stable Vector) (changed bool)
+	// Digest is a hash of all that equal Have makes equal (I5); what Trim drops
+	// is left out, so it is the same before and after.
+	Digest() [DigestSize]byte
+	// AppendBinary appends the encoding, with a format version, to b.
+	AppendBinary(b []byte) ([]byte, error)
+	// Clone returns an independent copy.
+	Clone() State
+}
+
+// DigestSize is the length of a state's digest in bytes.
+const DigestSize = 16
+
+// VersionTag names a set of heads in an ETag: equal heads, equal tag.
+func VersionTag(heads []Dot) string {
+	h := sha256.New()
+	var b []byte
+	for _, d := range heads {
+		b = appendDot(b[:0], d)
+		h.Write(b)
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+}
