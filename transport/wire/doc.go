@@ -1,0 +1,32 @@
+// Package wire is the vocabulary that regions speak: the messages, their binary
+// form, and the frames that carry them on a stream. It does no I/O of its own.
+//
+// # Form
+//
+// A stream starts with a [StreamType]; a live stream goes on with a [Preface].
+// Then come frames:
+//
+//	frame   = length uvarint, flags byte, body        length counts flags and body
+//	body    = messages                                without FlagZstd
+//	        = size uvarint, zstd(messages)            with FlagZstd; size is that of messages
+//	message = length uvarint, kind byte, fields       length counts kind and fields
+//
+// Numbers are unsigned varints in their shortest form, texts and byte strings
+// have their length before them, replica ids, dots and vectors are those of
+// package crdt. All bounds are constants of this package, and are checked
+// before anything is allocated. Golden bytes in testdata guard the form.
+//
+// # Evolution
+//
+// The name of the protocol ([Protocol], agreed on in the TLS handshake) names
+// what is on this page: another one does not interoperate. Within it:
+//
+//   - A message may get new fields at its end, and so may the records in it that
+//     have their length before them ([Tip], [Report]). A reader takes what it
+//     knows and passes over what follows; what it does not find is zero.
+//   - There may be new kinds of messages. A reader passes over a kind that it does
+//     not know ([ErrUnknownKind]). Who sends one must not rely on an answer
+//     unless the peer's [Hello] names a version that has the kind.
+//   - Hello carries the range of versions that its sender speaks. Version 1 is
+//     what is on this page.
+package wire

@@ -1,0 +1,171 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/meridiandb/meridian/crdt"
+)
+
+// Protocol is the ALPN name of the protocol.
+const Protocol = "meridian/1"
+
+// Version is the greatest version of the vocabulary that this package speaks,
+// and MinVersion the least.
+const (
+	MinVersion = 1
+	Version    = 1
+)
+
+// Bounds of messages. A decoder refuses what is beyond them.
+const (
+	// MaxMessage is the greatest size of an encoded message. A change of the
+	// greatest size fits into one.
+	MaxMessage = crdt.MaxChangeBytes + 64<<10
+	// MaxName is the greatest length of the name of a cluster or a region.
+	MaxName = 255
+	// MaxText is the greatest length of a text for people.
+	MaxText = 1024
+	// MaxChanges is the greatest number of changes in a message.
+	MaxChanges = 1 << 16
+	// MaxSpans is the greatest number of spans in a message.
+	MaxSpans = 1 << 16
+	// MaxReports is the greatest number of reports in a message, and of links in
+	// a report.
+	MaxReports = 1024
+)
+
+// A Kind is a message's number on the wire.
+type Kind byte
+
+// The kinds. Numbers are never reused.
+const (
+	KindHello   Kind = 1
+	KindChanges Kind = 2
+	KindAck     Kind = 3
+	KindStatus  Kind = 4
+	KindRequest Kind = 5
+	KindCatchUp Kind = 6
+)
+
+func (k Kind) String() string {
+	switch k {
+	case KindHello:
+		return "hello"
+	case KindChanges:
+		return "changes"
+	case KindAck:
+		return "ack"
+	case KindStatus:
+		return "status"
+	case KindRequest:
+		return "request"
+	case KindCatchUp:
+		return "catch-up"
+	}
+	return fmt.Sprintf("kind(%d)", byte(k))
+}
+
+// A Message is one of [Hello], [Changes], [Ack], [Status], [Request] and
+// [CatchUp], as values.
+type Message interface {
+	Kind() Kind
+	// size is a bound on the size of the encoded fields.
+	size() int
+	appendFields(b []byte) []byte
+}
+
+// Hello is the first message on a link, in both directions.
+type Hello struct {
+	// MinVersion and MaxVersion are the versions that the sender speaks.
+	MinVersion, MaxVersion uint64
+	// Cluster and Region say who speaks. The transport has authenticated both;
+	// they are here so that a wrong configuration can be told.
+	Cluster, Region string
+	// Replica is the sender's store.
+	Replica crdt.ReplicaID
+	// Have is what the sender holds.
+	Have crdt.Vector
+	// Tips are the tips of the hash-chained logs that the sender holds, by
+	// origin. A receiver compares what is said of its own replica, and of others
+	// at the same sequence number.
+	Tips []Tip
+	// Now is the sender's wall clock in Unix milliseconds, to estimate how far the
+	// clocks are apart.
+	Now int64
+}
+
+// A Tip is the end of one origin's log: the hash of its chain up to and
+// including Seq.
+type Tip struct {
+	Replica crdt.ReplicaID
+	Seq     uint64
+	Hash    [16]byte
+}
+
+// Changes pushes changes that the receiver is believed not to have.
+type Changes struct {
+	// Changes are encoded crdt.Changes, as bytes, so that passing them on needs
+	// no encoding.
+	Changes [][]byte
+}
+
+// Ack says what the sender holds durably. It is cumulative.
+type Ack struct {
+	Have crdt.Vector
+}
+
+// Status spreads what regions report of themselves: the sender's own report and
+// the latest that it has of others.
+type Status struct {
+	Reports []Report
+}
+
+// A Report is what a region says of itself. It replaces one of the same replica
+// with a lesser Seq.
+type Report struct {
+	Region  string
+	Replica crdt.ReplicaID
+	Seq     uint64
+	// Have is what the region holds durably.
+	Have crdt.Vector
+	// Links are the regions that it hears.
+	Links []string
+	// Now is its wall clock in Unix milliseconds.
+	Now int64
+}
+
+// Request asks for changes. It is answered by CatchUp messages with the same ID
+// on a bulk stream.
+type Request struct {
+	ID    uint64
+	Spans []crdt.Span
+}
+
+// CatchUp is a part of the answer to a Request.
+type CatchUp struct {
+	ID uint64
+	// Changes are encoded crdt.Changes, in an order that respects causality.
+	Changes [][]byte
+	// Done marks the last part.
+	Done bool
+	// Refused says, if not empty, why there is no more; Done is then set too.
+	Refused string
+}
+
+// Kind returns KindHello.
+func (Hello) Kind() Kind { return KindHello }
+
+// Kind returns KindChanges.
+func (Changes) Kind() Kind { return KindChanges }
+
+// Kind returns KindAck.
+func (Ack) Kind() Kind { return KindAck }
+
+// Kind returns KindStatus.
+func (Status) Kind() Kind { return KindStatus }
+
+// Kind returns KindRequest.
+func (Request) Kind() Kind { return KindRequest }
+
+// Kind returns KindCatchUp.
+func (CatchUp) Kind() Kind { return KindCatchUp }
