@@ -1,6 +1,10 @@
 package crdt
 
-import "slices"
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
 
 // DeleteMode is how a deletion meets a concurrent edit. It travels in the
 // operation; applying never reads settings.
@@ -30,44 +34,71 @@ type Head struct {
 //   - A mutation takes away the heads that its Context names and becomes a head.
 //   - The document is visible when any head is a write.
 //   - A deletion with [DeleteWins] takes all write heads away and, until it is
-//     stable, drops writes that come from where it was not known.
+//     stable, swallows writes that come from where it was not known: they take
+//     away what they had seen, but do not become heads.
 //   - A Fresh mutation (its writer saw no document) takes away the deletions in
 //     its Deps: the writer's region may already have forgotten them.
 //
-// Heads of a visible document are never trimmed.
+// So a change is a head exactly when no other takes it away, in whatever causal
+// order they came. Heads of a visible document are never trimmed.
 type Heads struct {
 	heads []Head // sorted by dot
-	wins  []Dot  // deletions with DeleteWins that are not known to be stable
+	wins  []Dot  // sorted; deletions with DeleteWins that are not known to be stable
+	// floor is the greatest stamp in the document's past if that is above
+	// all heads' (a deletion that wins took it away), and 0 otherwise.
+	floor Stamp
 }
 
 // Apply accounts for m. It reports false if a deletion that wins swallows the
-// mutation, which must then have no effect on the content.
+// mutation, which must then add nothing to the content.
 func (h *Heads) Apply(hd Header, m Mutation) bool {
-	if m.Delete == NotDelete {
-		for _, w := range h.wins {
-			if !hd.Deps.Contains(w) {
-				return false
-			}
-		}
-	}
+	seen := max(h.MaxStamp(), hd.Stamp)
+	swallowed := m.Delete == NotDelete &&
+		slices.ContainsFunc(h.wins, func(w Dot) bool { return !hd.Deps.Contains(w) })
+	named := dotSet(m.Context)
 	h.heads = slices.DeleteFunc(h.heads, func(x Head) bool {
-		return slices.Contains(m.Context, x.Dot) ||
+		return named(x.Dot) ||
 			m.Fresh && x.Delete != NotDelete && hd.Deps.Contains(x.Dot) ||
 			m.Delete == DeleteWins && x.Delete == NotDelete
 	})
 	if m.Delete == DeleteWins {
 		h.wins = insertSorted(h.wins, hd.Dot, Dot.Compare)
 	}
-	h.heads = insertSorted(h.heads, Head{hd.Dot, hd.Stamp, m.Delete}, func(a, b Head) int { return a.Dot.Compare(b.Dot) })
-	return true
+	if !swallowed {
+		h.heads = insertSorted(h.heads, Head{hd.Dot, hd.Stamp, m.Delete},
+			func(a, b Head) int { return a.Dot.Compare(b.Dot) })
+	}
+	if h.floor = 0; seen > h.MaxStamp() {
+		h.floor = seen
+	}
+	return !swallowed
+}
+
+// scanned is how many dots are scanned rather than hashed.
+const scanned = 16
+
+// dotSet returns the membership test of a set of dots.
+func dotSet(dots []Dot) func(Dot) bool {
+	if len(dots) <= scanned {
+		return func(d Dot) bool { return slices.Contains(dots, d) }
+	}
+	set := make(map[Dot]struct{}, len(dots))
+	for _, d := range dots {
+		set[d] = struct{}{}
+	}
+	return func(d Dot) bool { _, ok := set[d]; return ok }
 }
 
 func insertSorted[T any](s []T, x T, compare func(a, b T) int) []T {
-	i, _ := slices.BinarySearchFunc(s, x, compare)
+	i, found := slices.BinarySearchFunc(s, x, compare)
+	if found {
+		return s
+	}
 	return slices.Insert(s, i, x)
 }
 
-// All returns the heads in dot order. The slice must not be changed.
+// All returns the heads in dot order. The slice must not be changed, and is
+// good until the next Apply or Trim.
 func (h *Heads) All() []Head { return h.heads }
 
 // Dots returns the heads' dots in order: the context of a write that has seen
@@ -88,9 +119,9 @@ func (h *Heads) Visible() bool {
 // Known reports whether the document was ever written and is not forgotten.
 func (h *Heads) Known() bool { return len(h.heads) > 0 }
 
-// MaxStamp is the greatest stamp in the document's past.
+// MaxStamp is the greatest stamp in the document's past, as far as it is not forgotten.
 func (h *Heads) MaxStamp() Stamp {
-	var s Stamp
+	s := h.floor
 	for _, x := range h.heads {
 		s = max(s, x.Stamp)
 	}
@@ -109,12 +140,90 @@ func (h *Heads) Trim(stable Vector) (changed bool) {
 	n := len(h.wins) + len(h.heads)
 	h.wins = slices.DeleteFunc(h.wins, stable.Contains)
 	if !h.Visible() && h.Settled(stable) && len(h.wins) == 0 {
-		h.heads = nil
+		h.heads, h.floor = nil, 0
 	}
 	return n != len(h.wins)+len(h.heads)
 }
 
 // Clone returns an independent copy.
 func (h *Heads) Clone() Heads {
-	return Heads{heads: slices.Clone(h.heads), wins: slices.Clone(h.wins)}
+	return Heads{heads: slices.Clone(h.heads), wins: slices.Clone(h.wins), floor: h.floor}
+}
+
+// maxHeads bounds the heads of one document in a decoder.
+const maxHeads = 1 << 20
+
+// AppendBinary appends the heads' encoding.
+func (h *Heads) AppendBinary(b []byte) ([]byte, error) {
+	b = binary.AppendUvarint(b, uint64(len(h.heads)))
+	for _, x := range h.heads {
+		b = appendDot(b, x.Dot)
+		b = binary.AppendUvarint(b, uint64(x.Stamp))
+		b = append(b, byte(x.Delete))
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.wins)))
+	for _, d := range h.wins {
+		b = appendDot(b, d)
+	}
+	return binary.AppendUvarint(b, uint64(h.floor)), nil
+}
+
+// Heads reads what Heads.AppendBinary writes.
+func (r *Reader) Heads() Heads {
+	var h Heads
+	if n := r.Count(maxHeads, 19); n > 0 {
+		h.heads = make([]Head, n)
+		for i := range h.heads {
+			x := Head{Dot: r.Dot(), Stamp: Stamp(r.Uvarint()), Delete: DeleteMode(r.Byte())}
+			if x.Delete > DeleteWins {
+				r.Fail("bad delete mode")
+			}
+			if x.Dot.IsZero() || i > 0 && h.heads[i-1].Dot.Compare(x.Dot) >= 0 {
+				r.Fail("heads out of order")
+			}
+			h.heads[i] = x
+		}
+	}
+	if n := r.Count(maxHeads, 17); n > 0 {
+		h.wins = make([]Dot, n)
+		for i := range h.wins {
+			h.wins[i] = r.Dot()
+			if h.wins[i].IsZero() || i > 0 && h.wins[i-1].Compare(h.wins[i]) >= 0 {
+				r.Fail("deletions out of order")
+			}
+		}
+	}
+	floor := Stamp(r.Uvarint())
+	if floor != 0 && floor <= h.MaxStamp() {
+		r.Fail("bad stamp floor")
+	}
+	if r.err != nil {
+		return Heads{}
+	}
+	h.floor = floor
+	return h
+}
+
+// Check reports, as ErrCorrupt, what no correct replica writes: a context that
+// is not sorted, has duplicates, or names what the writer had not seen; an
+// unknown delete mode; a deletion with a payload. Types call it before they
+// apply m; [DecodeChange] has checked already what comes from a peer.
+func (m *Mutation) Check(hd Header) error {
+	switch {
+	case m.Delete > DeleteWins:
+		return fmt.Errorf("%w: bad delete mode", ErrCorrupt)
+	case m.Delete != NotDelete && len(m.Payload) > 0:
+		return fmt.Errorf("%w: a deletion with a payload", ErrCorrupt)
+	case len(m.Context) > MaxContext:
+		return fmt.Errorf("%w: a context of %d heads, at most %d are allowed", ErrCorrupt, len(m.Context), MaxContext)
+	}
+	for i, d := range m.Context {
+		if d.Seq == 0 || !hd.Deps.Contains(d) {
+			return fmt.Errorf("%w: a context names %v, which its writer had not seen", ErrCorrupt, d)
+		}
+		if i > 0 && m.Context[i-1].Compare(d) >= 0 {
+			return fmt.Errorf("%w: a context is out of order", ErrCorrupt)
+		}
+	}
+	return nil
 }
