@@ -9,8 +9,20 @@ type Stamp uint64
 
 const logicalBits = 16
 
+// maxMillis is the last millisecond that a stamp can name, in the year 10889.
+const maxMillis = 1<<(64-logicalBits) - 1
+
 // StampAt returns the first stamp of the millisecond of t.
-func StampAt(t time.Time) Stamp { return Stamp(max(t.UnixMilli(), 0)) << logicalBits }
+func StampAt(t time.Time) Stamp {
+	return Stamp(min(max(t.UnixMilli(), 0), maxMillis)) << logicalBits
+}
+
+// next returns the stamp after s. There is none after the last of all, which
+// only a peer that lies can send; its successors are told apart by their dots.
+func (s Stamp) next() Stamp { return max(s+1, s) }
+
+// Logical returns the stamp's counter within its millisecond.
+func (s Stamp) Logical() uint16 { return uint16(s) }
 
 // Time returns the stamp's millisecond.
 func (s Stamp) Time() time.Time { return time.UnixMilli(int64(s >> logicalBits)).UTC() }
@@ -18,7 +30,7 @@ func (s Stamp) Time() time.Time { return time.UnixMilli(int64(s >> logicalBits))
 // String returns the time in RFC 3339 with milliseconds, and the logical part.
 func (s Stamp) String() string {
 	t := s.Time().Format("2006-01-02T15:04:05.000Z")
-	if l := uint16(s); l != 0 {
+	if l := s.Logical(); l != 0 {
 		return t + "+" + uitoa(uint64(l))
 	}
 	return t
@@ -49,9 +61,19 @@ func (c *Clock) Last() Stamp { return c.last }
 // future does not drag later ones along.
 func (c *Clock) Next(wall time.Time, seen Stamp) Stamp {
 	limit := StampAt(wall.Add(c.MaxSkew))
-	s := max(StampAt(wall), min(c.last, limit)+1, seen+1)
-	c.last = min(s, limit)
+	s := max(StampAt(wall), c.bounded(limit).next(), seen.next())
+	c.last = s
+	c.last = c.bounded(limit)
 	return s
+}
+
+// bounded is the clock's state, but not beyond the millisecond of limit. The
+// logical counter runs on within it, so that stamps stay apart there.
+func (c *Clock) bounded(limit Stamp) Stamp {
+	if c.last>>logicalBits > limit>>logicalBits {
+		return limit
+	}
+	return c.last
 }
 
 // Observe moves the clock's state up to a stamp received from a peer, within
@@ -59,9 +81,6 @@ func (c *Clock) Next(wall time.Time, seen Stamp) Stamp {
 // a peer whose clock runs ahead is to be reported, not followed.
 func (c *Clock) Observe(wall time.Time, s Stamp) time.Duration {
 	limit := StampAt(wall.Add(c.MaxSkew))
-	c.last = max(min(c.last, limit), min(s, limit))
-	if s > limit {
-		return s.Time().Sub(limit.Time())
-	}
-	return 0
+	c.last = max(c.bounded(limit), min(s, limit))
+	return max(s.Time().Sub(limit.Time()), 0)
 }

@@ -1,0 +1,104 @@
+package conflict
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/meridiandb/meridian/crdt/value"
+)
+
+// Bounds of a policy in a collection's settings.
+const (
+	// MaxPriorityRegions is the most regions that a priority list can have.
+	MaxPriorityRegions = 256
+	// MaxRegionName is the greatest length of a region's name in it, in bytes.
+	MaxRegionName = 128
+	// MaxSpecBytes is the greatest size of a policy as JSON.
+	MaxSpecBytes = 64 << 10
+)
+
+const (
+	regionPriorityName = "region-priority"
+
+	available = `"merge", "lww", "siblings" or {"region-priority": ["region", …]}`
+)
+
+// Errors of parsing a policy.
+var (
+	// ErrBadPolicy: the setting is no policy.
+	ErrBadPolicy = errors.New("bad policy")
+	// ErrUnavailable: the setting is a policy that this version does not have.
+	ErrUnavailable = errors.New("policy not available in this version")
+)
+
+// Parse reads a policy from a collection's settings: "merge", "lww", "siblings"
+// or {"region-priority": ["eu-west", "us-east"]}. The error wraps ErrBadPolicy or
+// ErrUnavailable and says what there is.
+func Parse(b []byte) (Resolver, error) {
+	spec, err := value.Parse(b, value.Limits{MaxBytes: MaxSpecBytes, MaxDepth: 8})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadPolicy, err)
+	}
+	return FromSpec(spec)
+}
+
+// Marshal writes what Parse reads, as canonical JSON.
+func Marshal(r Resolver) ([]byte, error) {
+	return value.Append(nil, r.Spec(), value.Options{}), nil
+}
+
+// FromSpec is Parse for a value that was read already.
+func FromSpec(spec any) (Resolver, error) {
+	kind, setting := "", any(nil)
+	switch spec := spec.(type) {
+	case string:
+		kind = spec
+	case map[string]any:
+		names := slices.Sorted(maps.Keys(spec))
+		if len(names) != 1 {
+			return nil, fmt.Errorf("%w: an object has one member, the policy's name; use %s", ErrBadPolicy, available)
+		}
+		kind, setting = names[0], spec[names[0]]
+	default:
+		return nil, fmt.Errorf("%w: it must be a string or an object; use %s", ErrBadPolicy, available)
+	}
+	_, object := spec.(map[string]any)
+	switch {
+	case kind == "merge" && !object:
+		return Merge(), nil
+	case kind == "lww" && !object:
+		return LWW(), nil
+	case kind == "siblings" && !object:
+		return Siblings(), nil
+	case kind == regionPriorityName && object:
+		return parseRegionPriority(setting)
+	case kind == regionPriorityName:
+		return nil, fmt.Errorf(`%w: %s needs its list of regions: {"region-priority": ["region", …]}`, ErrBadPolicy, kind)
+	case kind == "script", kind == "callback":
+		return nil, fmt.Errorf("%w: %s; use %s", ErrUnavailable, kind, available)
+	case object && (kind == "merge" || kind == "lww" || kind == "siblings"):
+		return nil, fmt.Errorf("%w: %s takes no settings, write it as the string %q", ErrBadPolicy, kind, kind)
+	}
+	return nil, fmt.Errorf("%w: %.40q; use %s", ErrBadPolicy, kind, available)
+}
+
+func parseRegionPriority(setting any) (Resolver, error) {
+	list, ok := setting.([]any)
+	if !ok || len(list) == 0 || len(list) > MaxPriorityRegions {
+		return nil, fmt.Errorf("%w: %s needs a list of 1 to %d region names", ErrBadPolicy, regionPriorityName, MaxPriorityRegions)
+	}
+	p := &regionPriority{regions: make([]string, len(list))}
+	for i, e := range list {
+		region, ok := e.(string)
+		if !ok || region == "" || len(region) > MaxRegionName {
+			return nil, fmt.Errorf("%w: %s: entry %d must be a region's name, a string of 1 to %d bytes", ErrBadPolicy, regionPriorityName, i, MaxRegionName)
+		}
+		if slices.Contains(p.regions[:i], region) {
+			return nil, fmt.Errorf("%w: %s: %q is listed twice", ErrBadPolicy, regionPriorityName, region)
+		}
+		p.regions[i] = region
+	}
+	return p, nil
+}
