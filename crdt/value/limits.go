@@ -3,6 +3,7 @@ package value
 import (
 	"fmt"
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -78,15 +79,18 @@ func (c *checker) value(v any, depth int, at *place) error {
 	case []any:
 		return c.elements(v, depth+1, at)
 	case Set:
-		for i, e := range v {
-			if hasTypes(e) {
-				return at.error(ErrReserved, setOfTyped)
-			}
-			if i > 0 && Compare(v[i-1], e) >= 0 {
+		if err := c.elements(v, depth+1, at); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(v, hasTypes) {
+			return at.error(ErrReserved, setOfTyped)
+		}
+		for i := 1; i < len(v); i++ {
+			if Compare(v[i-1], v[i]) >= 0 {
 				return at.error(ErrReserved, "a set must be sorted and have no duplicates")
 			}
 		}
-		return c.elements(v, depth+1, at)
+		return nil
 	case map[string]any:
 		if err := c.enter(len(v), depth+1, at); err != nil {
 			return err

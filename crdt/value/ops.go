@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // ParseOps reads a patch of media type application/vnd.meridian.ops+json, an
@@ -88,8 +89,11 @@ func parent(p Pointer) Pointer { return p[:len(p)-1] }
 
 // element checks that the last token of p names an element of a list.
 func (f *fields) element(name string, p Pointer, orEnd bool) {
-	if isElement(p, orEnd) {
-		return
+	if len(p) > 0 {
+		last := p[len(p)-1]
+		if _, ok := ParseIndex(last); ok || orEnd && last == EndOfList {
+			return
+		}
 	}
 	detail := fmt.Sprintf("%q must end in the index of an element", name)
 	if orEnd {
@@ -138,6 +142,6 @@ func (f *fields) refuseOthers() {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		f.fail("it has no member " + clip(join(unknown)))
+		f.fail("it has no member " + clip(strings.Join(unknown, ", ")))
 	}
 }

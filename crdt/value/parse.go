@@ -34,11 +34,9 @@ func Parse(b []byte, l Limits) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	end := p.dec.InputOffset()
 	if _, err := p.dec.ReadToken(); err != io.EOF {
-		if err == nil {
-			return nil, p.error(ErrSyntax, "something follows the value", 1)
-		}
-		return nil, p.wrap(err)
+		return nil, &Error{Err: ErrSyntax, Detail: "something follows the value", Offset: end}
 	}
 	return v, nil
 }
@@ -66,6 +64,7 @@ type parser struct {
 	items    int
 	elements []any
 	members  []member
+	names    [internedNames]string // seen lately, by hash
 }
 
 type member struct {
@@ -74,8 +73,14 @@ type member struct {
 	offset int64 // of the name
 }
 
-// maxPooledItems bounds the stacks that an idle parser keeps.
-const maxPooledItems = 1 << 10
+const (
+	// maxPooledItems bounds the stacks that an idle parser keeps.
+	maxPooledItems = 1 << 10
+	// Documents have the same few names over and over. A parser remembers this
+	// many, of up to this length, to hand out one string for all of them.
+	internedNames  = 256
+	maxInternedLen = 32
+)
 
 var (
 	parsers = sync.Pool{New: func() any { return new(parser) }}
@@ -84,7 +89,7 @@ var (
 	noInput        bytes.Reader
 )
 
-// release gives p back, holding on to nothing of what it has read.
+// release gives p back, holding on to nothing of what it has read but names.
 func (p *parser) release() {
 	p.input = bytes.Buffer{}
 	p.dec.Reset(&noInput)
@@ -125,7 +130,7 @@ func (p *parser) value(depth int) (any, error) {
 		}
 		v, ok := parseNumber(raw)
 		if !ok {
-			return nil, p.error(ErrNumber, clip(string(raw)), len(raw))
+			return nil, p.error(ErrNumber, clip(string(raw)), p.dec.InputOffset()-int64(len(raw)))
 		}
 		return v, nil
 	default:
@@ -149,14 +154,37 @@ func (p *parser) string() (string, error) {
 	if err != nil {
 		return "", p.wrap(err)
 	}
+	return unquote(raw), nil
+}
+
+// unquote returns the content of a JSON string that the tokenizer has accepted.
+func unquote(raw []byte) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1]), nil
+		return string(raw[1 : len(raw)-1])
 	}
-	s, err := jsontext.AppendUnquote(nil, raw)
+	s, _ := jsontext.AppendUnquote(nil, raw)
+	return string(s)
+}
+
+// name reads the name of a member, and returns its offset too.
+func (p *parser) name() (string, int64, error) {
+	raw, err := p.dec.ReadValue()
 	if err != nil {
-		return "", p.wrap(err)
+		return "", 0, p.wrap(err)
 	}
-	return string(s), nil
+	offset := p.dec.InputOffset() - int64(len(raw))
+	if len(raw) > maxInternedLen {
+		return unquote(raw), offset, nil
+	}
+	hash := uint32(0)
+	for _, c := range raw {
+		hash = hash*31 + uint32(c)
+	}
+	known := &p.names[hash%internedNames]
+	if content := raw[1 : len(raw)-1]; *known != string(content) || bytes.IndexByte(content, '\\') >= 0 {
+		*known = unquote(raw)
+	}
+	return *known, offset, nil
 }
 
 // array reads an array that is itself depth containers deep.
@@ -196,15 +224,15 @@ func (p *parser) object(depth int) (any, error) {
 			_, err := p.dec.ReadToken()
 			return nil, p.wrap(err)
 		}
-		name, err := p.string()
+		name, offset, err := p.name()
 		if err != nil {
 			return nil, err
 		}
 		if Reserved(name) {
 			if len(p.members) > base {
-				return nil, p.error(ErrReserved, name+" must be the only member", len(name)+2)
+				return nil, p.error(ErrReserved, name+" must be the only member", offset)
 			}
-			return p.typed(name, depth)
+			return p.typed(name, offset, depth)
 		}
 		// A typed value takes no level of its own, so this has waited for a name.
 		if len(p.members) == base {
@@ -215,7 +243,7 @@ func (p *parser) object(depth int) (any, error) {
 		if err := p.count(); err != nil {
 			return nil, err
 		}
-		m := member{name: name, offset: p.dec.InputOffset()}
+		m := member{name: name, offset: offset}
 		if m.value, err = p.value(depth + 1); err != nil {
 			return nil, err
 		}
@@ -233,8 +261,7 @@ func (p *parser) object(depth int) (any, error) {
 	for i, m := range p.members[base:] {
 		obj[m.name] = m.value
 		if len(obj) <= i {
-			return nil, &Error{Err: ErrSyntax, Detail: fmt.Sprintf("duplicate name %q", clip(m.name)),
-				Pointer: string(p.dec.StackPointer()) + Pointer{m.name}.String(), Offset: m.offset}
+			return nil, p.error(ErrSyntax, fmt.Sprintf("duplicate name %q", clip(m.name)), m.offset)
 		}
 	}
 	clear(p.members[base:])
@@ -242,44 +269,36 @@ func (p *parser) object(depth int) (any, error) {
 	return obj, nil
 }
 
-// typed reads the rest of a typed value, of which the name has been read.
-func (p *parser) typed(name string, depth int) (any, error) {
+// typed reads the rest of a typed value, of which the name, at offset, has been
+// read.
+func (p *parser) typed(name string, offset int64, depth int) (any, error) {
+	content, err := p.value(depth)
+	if err != nil {
+		return nil, err
+	}
 	var v any
-	kind := p.dec.PeekKind()
-	switch {
-	case name == counterName && kind == '0':
-		n, err := p.value(depth)
-		if err != nil {
-			return nil, err
+	switch content := content.(type) {
+	case int64:
+		if name == counterName {
+			v = Counter(content)
 		}
-		if i, ok := n.(int64); ok {
-			v = Counter(i)
+	case string:
+		if name == textName {
+			v = Text(content)
 		}
-	case name == textName && kind == '"':
-		s, err := p.string()
-		if err != nil {
-			return nil, err
+	case []any:
+		if name == setName {
+			if slices.ContainsFunc(content, hasTypes) {
+				return nil, p.error(ErrReserved, setOfTyped, offset)
+			}
+			v = NewSet(content)
 		}
-		v = Text(s)
-	case name == setName && kind == '[':
-		elems, err := p.array(depth + 1)
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(elems, hasTypes) {
-			return nil, p.error(ErrReserved, setOfTyped, 0)
-		}
-		v = NewSet(elems)
 	}
 	if v == nil {
-		if kind == 0 {
-			_, err := p.dec.ReadToken()
-			return nil, p.wrap(err)
-		}
-		return nil, p.error(ErrReserved, name+" needs "+typedContent[name], 0)
+		return nil, p.error(ErrReserved, name+" needs "+typedContent[name], offset)
 	}
 	if p.dec.PeekKind() == '"' {
-		return nil, p.error(ErrReserved, name+" must be the only member", 0)
+		return nil, p.error(ErrReserved, name+" must be the only member", offset)
 	}
 	if _, err := p.dec.ReadToken(); err != nil {
 		return nil, p.wrap(err)
@@ -302,7 +321,7 @@ func (p *parser) open(depth int) error {
 
 func (p *parser) checkDepth(depth int) error {
 	if depth > p.limits.MaxDepth {
-		return p.error(ErrTooDeep, tooDeep(p.limits), 0)
+		return p.error(ErrTooDeep, tooDeep(p.limits), p.dec.InputOffset())
 	}
 	return nil
 }
@@ -310,30 +329,24 @@ func (p *parser) checkDepth(depth int) error {
 func (p *parser) count() error {
 	p.items++
 	if p.items > p.limits.MaxItems {
-		return p.error(ErrTooLarge, tooMany(p.limits), 0)
+		return p.error(ErrTooLarge, tooMany(p.limits), p.dec.InputOffset())
 	}
 	return nil
 }
 
-// error reports a token of n bytes that has just been read.
-func (p *parser) error(sentinel error, detail string, n int) error {
-	return &Error{Err: sentinel, Detail: detail, Pointer: string(p.dec.StackPointer()), Offset: p.dec.InputOffset() - int64(n)}
+// error reports what has just been read, or the container that it is in.
+func (p *parser) error(sentinel error, detail string, offset int64) error {
+	return &Error{Err: sentinel, Detail: detail, Pointer: string(p.dec.StackPointer()), Offset: offset}
 }
 
 // wrap turns an error of the tokenizer into one of this package.
 func (p *parser) wrap(err error) error {
-	e := &Error{Err: ErrSyntax, Offset: p.dec.InputOffset()}
-	var syntactic *jsontext.SyntacticError
-	switch {
-	case errors.As(err, &syntactic):
+	e := &Error{Err: ErrSyntax, Detail: "there is no value", Offset: p.dec.InputOffset()}
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		e.Detail, e.Pointer, e.Offset = syntactic.Err.Error(), string(syntactic.JSONPointer), syntactic.ByteOffset
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			e.Detail = "it ends too early"
 		}
-	case err == io.EOF:
-		e.Detail = "there is no value"
-	case err != nil:
-		e.Detail = err.Error()
 	}
 	return e
 }

@@ -3,7 +3,6 @@ package value
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // MaxOps is how many operations one patch may have.
@@ -138,10 +137,9 @@ func (f *fields) pointer(name string, l Limits) Pointer {
 		f.err = fmt.Errorf("%q: %w", name, err)
 		return nil
 	}
-	if depth := l.orDefault().MaxDepth; len(p) > depth {
-		f.err = fmt.Errorf("%q: %w: at most %d levels are allowed", name, ErrTooDeep, depth)
-	}
-	if i := slices.IndexFunc(p, Reserved); i >= 0 {
+	if l = l.orDefault(); len(p) > l.MaxDepth {
+		f.err = fmt.Errorf("%q: %w: %s", name, ErrTooDeep, tooDeep(l))
+	} else if i := slices.IndexFunc(p, Reserved); i >= 0 {
 		f.err = fmt.Errorf("%q: %w: %q is no member name", name, ErrReserved, p[i])
 	}
 	return p
@@ -312,40 +310,3 @@ func (p *patcher) remove(path Pointer) (removed any, err error) {
 		})
 	return removed, err
 }
-
-// ApplyMergePatch returns target with a merge patch (RFC 7386, now RFC 7396)
-// applied: members of patch replace those of target, null removes them, objects
-// go down into objects, and anything that is not an object, typed values
-// included, replaces target whole. It changes neither argument, and its result
-// may share parts with both. It can exceed limits that they keep: [Check] it.
-func ApplyMergePatch(target, patch any) any {
-	members, ok := patch.(map[string]any)
-	if !ok {
-		return patch
-	}
-	old, _ := target.(map[string]any)
-	merged := make(map[string]any, len(old)+len(members))
-	for name, v := range old {
-		merged[name] = v
-	}
-	for name, v := range members {
-		if v == nil {
-			delete(merged, name)
-		} else {
-			merged[name] = ApplyMergePatch(merged[name], v)
-		}
-	}
-	return merged
-}
-
-// isElement reports whether p can name an element of a list.
-func isElement(p Pointer, orEnd bool) bool {
-	if len(p) == 0 {
-		return false
-	}
-	last := p[len(p)-1]
-	_, ok := ParseIndex(last)
-	return ok || orEnd && last == EndOfList
-}
-
-func join(names []string) string { return strings.Join(names, ", ") }

@@ -1,0 +1,60 @@
+package value
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestCheck(t *testing.T) {
+	loop := []any{nil}
+	loop[0] = loop
+	for _, tt := range []struct {
+		name    string
+		v       any
+		want    error
+		pointer string
+	}{
+		{"a value", map[string]any{"a": []any{nil, true, int64(1), 1.5, "s", Counter(1), Set{int64(1), "x"}, Text("t")}}, nil, ""},
+		{"nil slices and maps", []any{[]any(nil), map[string]any(nil), Set(nil)}, nil, ""},
+		{"int", map[string]any{"a": []any{1}}, ErrNotValue, "/a/0"},
+		{"a slice of strings", []string{"a"}, ErrNotValue, ""},
+		{"int in a set", Set{1, 2}, ErrNotValue, "/0"},
+		{"NaN", []any{math.NaN()}, ErrNumber, "/0"},
+		{"infinity", math.Inf(-1), ErrNumber, ""},
+		{"invalid UTF-8", map[string]any{"x/y": "\xff"}, ErrSyntax, "/x~1y"},
+		{"invalid UTF-8 in a text", Text("\xff"), ErrSyntax, ""},
+		{"invalid UTF-8 in a name", map[string]any{"\xff": nil}, ErrSyntax, ""},
+		{"reserved name", []any{map[string]any{"$set": "x", "b": nil}}, ErrReserved, "/0"},
+		{"set out of order", Set{"b", "a"}, ErrReserved, ""},
+		{"duplicate in a set", Set{"a", "a"}, ErrReserved, ""},
+		{"counter in a set", Set{[]any{Counter(1)}}, ErrReserved, ""},
+		{"a loop", loop, ErrTooDeep, strings.Repeat("/0", DefaultMaxDepth)},
+		{"too long", strings.Repeat("a", DefaultMaxBytes), ErrTooLarge, ""},
+		{"too many", make([]any, DefaultMaxItems+1), ErrTooLarge, ""},
+	} {
+		err := Check(tt.v, DefaultLimits)
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+			continue
+		}
+		var e *Error
+		if errors.As(err, &e) && (e.Pointer != tt.pointer || e.Offset != -1) {
+			t.Errorf("%s: %v: at %q, byte %d, want %q", tt.name, err, e.Pointer, e.Offset, tt.pointer)
+		}
+	}
+}
+
+func TestDepth(t *testing.T) {
+	for in, want := range map[string]int{
+		`1`: 0, `{"$counter":1}`: 0, `{"$text":""}`: 0,
+		`[]`: 1, `{}`: 1, `{"$set":[]}`: 1, `[1,"a"]`: 1,
+		`[[]]`: 2, `{"a":{"$set":[1]}}`: 2, `{"$set":[[]]}`: 2,
+		`[1,[2,{"a":{}}],3]`: 4,
+	} {
+		if got := Depth(parse(t, in)); got != want {
+			t.Errorf("Depth(%s) = %d, want %d", in, got, want)
+		}
+	}
+}
