@@ -28,8 +28,11 @@ func (b *Batch) Size() (bytes, records int) {
 	records = len(b.Docs) + len(b.Versions) + len(b.Log) + len(b.Meta)
 	bytes += records * recordOverhead
 	for _, s := range b.TrimLog {
+		if s.To < s.From {
+			continue
+		}
 		// A span of the whole number line must not wrap the sums.
-		n := int(min(s.To-min(s.From, s.To), MaxBatchRecords)) + 1
+		n := int(min(s.To-s.From, MaxBatchRecords)) + 1
 		bytes += n * trimOverhead
 		records += n
 	}

@@ -149,7 +149,8 @@ type Reader interface {
 	// state is returned as an empty slice that is not nil.
 	Doc(key DocKey) ([]byte, error)
 	// Docs scans the documents of a collection whose id starts with prefix and
-	// is greater than after, in order of their ids' bytes.
+	// is greater than after, in order of their ids' bytes. An empty after is
+	// before every id.
 	Docs(collection crdt.Dot, prefix, after string) iter.Seq2[DocEntry, error]
 	// Version returns the older state of a document that was kept under tag, or
 	// nil if it is not kept or has expired at now. A store that cleans up by

@@ -1,0 +1,31 @@
+// Package badgerstore keeps a region's records in a folder, with Badger.
+//
+// The folder holds FORMAT, which says whose it is and in which format, and
+// badger/, which Badger locks for one process.
+//
+// # Durability
+//
+// A batch is one transaction of Badger: its journal (the write-ahead log of the
+// memory table, and the value log for values of a megabyte and more) is synced
+// before Commit returns. A batch that does not fit one transaction is first
+// written as a whole under keys of its own, then marked as complete, then
+// carried out, in transactions of which each fits; Open carries out what is
+// marked and drops what is not. Badger does not sync its folder when it starts a
+// new journal, so Commit does, before it returns.
+//
+// Readers look at the state of the last acknowledged commit (Badger's managed
+// mode): they never wait for one that is under way and never see one that failed.
+//
+// # A full disk
+//
+// Badger writes its files through memory maps of sparse files. When the disk has
+// no block left for a page, the kernel sends SIGBUS and the process dies; there
+// is no error to handle. Nothing that was acknowledged is lost by that, but a
+// process that dies serves no reads either. So the store keeps away from
+// that point: it refuses commits with store.ErrFull, before it writes anything,
+// as long as the disk has less room than ReserveBytes, out of which flushes and
+// compactions that are under way can finish. It needs nothing but space to go on.
+// Open needs room too, to flush what the journal holds, and fails with ErrFull
+// without it. Another process that fills the disk faster than compactions end
+// can still kill this one.
+package badgerstore

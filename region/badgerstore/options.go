@@ -1,0 +1,107 @@
+package badgerstore
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Defaults and bounds of Options.
+const (
+	// DefaultMemTableBytes keeps write amplification and memory low at full speed.
+	DefaultMemTableBytes = 32 << 20
+	// MinMemTableBytes is the least memory table in which a fast batch fits one
+	// transaction of Badger, which takes 15 % of the table.
+	MinMemTableBytes = 16 << 20
+	// MaxMemTableBytes keeps what is replayed after a crash within reason.
+	MaxMemTableBytes = 512 << 20
+	// DefaultBlockCacheBytes bounds the cache of uncompressed table blocks.
+	DefaultBlockCacheBytes = 64 << 20
+	// DefaultIndexCacheBytes bounds the cache of table indexes and Bloom filters.
+	DefaultIndexCacheBytes = 32 << 20
+	// DefaultReserveTables is the default ReserveBytes in memory tables: those
+	// that may wait to be flushed, in the journal and as tables, and a
+	// compaction of level 0.
+	DefaultReserveTables = 12
+	// DefaultGCInterval is the time between two looks for a value log file
+	// worth rewriting.
+	DefaultGCInterval = 10 * time.Minute
+)
+
+// How Badger is set up.
+const (
+	// valueLogThreshold is the size from which a value goes to the value log:
+	// Badger's maximum. What is below is written once less and needs no collection.
+	valueLogThreshold = 1 << 20
+	valueLogFileBytes = 256 << 20
+	numMemTables      = 2
+	// gcDiscardRatio is the share of a value log file that must be garbage
+	// before it is rewritten.
+	gcDiscardRatio = 0.5
+)
+
+// Options are the settings of a store. The zero value is usable.
+type Options struct {
+	// Logger gets what the store and Badger have to say; nil discards it.
+	Logger *slog.Logger
+	// MemTableBytes is the size of a memory table and bounds the journal; up to
+	// four exist at a time. 0 means DefaultMemTableBytes.
+	MemTableBytes int64
+	// BlockCacheBytes bounds the block cache. 0 means DefaultBlockCacheBytes.
+	BlockCacheBytes int64
+	// IndexCacheBytes bounds the index cache. 0 means DefaultIndexCacheBytes.
+	IndexCacheBytes int64
+	// ReserveBytes is the free space on the disk below which commits fail with
+	// store.ErrFull. It must leave room for the work that Badger does in the
+	// background, see the package comment. 0 means DefaultReserveTables times
+	// MemTableBytes; a negative value turns the check off.
+	ReserveBytes int64
+	// GCInterval is the time between collections of the value log by Run.
+	// 0 means DefaultGCInterval.
+	GCInterval time.Duration
+	// NoSync leaves it to the operating system when to write to the disk: a
+	// power loss may then take acknowledged commits away, but no kill -9. For
+	// tests and bulk loads that can be repeated.
+	NoSync bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	def := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.MemTableBytes, DefaultMemTableBytes)
+	o.MemTableBytes = min(max(o.MemTableBytes, MinMemTableBytes), MaxMemTableBytes)
+	def(&o.BlockCacheBytes, DefaultBlockCacheBytes)
+	def(&o.IndexCacheBytes, DefaultIndexCacheBytes)
+	def(&o.ReserveBytes, DefaultReserveTables*o.MemTableBytes)
+	if o.GCInterval <= 0 {
+		o.GCInterval = DefaultGCInterval
+	}
+	return o
+}
+
+func (o Options) badger(dir string, log badger.Logger) badger.Options {
+	b := badger.DefaultOptions(dir)
+	b.Logger = log
+	b.SyncWrites = !o.NoSync
+	b.DetectConflicts = false // there is one writer
+	b.NumVersionsToKeep = 1
+	b.MetricsEnabled = false
+	b.MemTableSize = o.MemTableBytes
+	b.NumMemtables = numMemTables
+	b.ValueThreshold = valueLogThreshold
+	b.ValueLogFileSize = valueLogFileBytes
+	b.BlockCacheSize = o.BlockCacheBytes
+	b.IndexCacheSize = o.IndexCacheBytes
+	b.Compression = options.Snappy
+	b.ChecksumVerificationMode = options.OnBlockRead
+	b.VerifyValueChecksum = true
+	return b
+}

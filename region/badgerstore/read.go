@@ -1,0 +1,233 @@
+package badgerstore
+
+import (
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/internal/record"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// A view reads at one version: that of its pin, or of the last commit at the
+// time of each call if it has none.
+type view struct {
+	s   *Store
+	pin *pin
+	// closed, if not nil, says that the snapshot was closed. Guarded by s.mu.
+	closed *bool
+}
+
+type snapshot struct {
+	view
+	once sync.Once
+}
+
+// Snapshot implements store.Store.
+func (s *Store) Snapshot() store.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &snapshot{view: view{s: s, pin: s.pins.hold(s.readTs), closed: new(bool)}}
+}
+
+// Close implements store.Snapshot.
+func (sn *snapshot) Close() {
+	sn.once.Do(func() {
+		sn.s.mu.Lock()
+		defer sn.s.mu.Unlock()
+		*sn.closed = true
+		sn.s.release(sn.pin)
+	})
+}
+
+// enter registers a read at the view's version and holds that until leave.
+func (v view) enter() (*pin, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	if v.hasEnded() {
+		return nil, store.ErrClosed
+	}
+	v.s.active++
+	if v.pin == nil {
+		return v.s.pins.hold(v.s.readTs), nil
+	}
+	v.pin.refs++
+	return v.pin, nil
+}
+
+func (v view) ended() bool {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	return v.hasEnded()
+}
+
+func (v view) hasEnded() bool { return v.s.closed || v.closed != nil && *v.closed }
+
+// get hands the value of a key to use, which must not keep it. found is false
+// if there is none.
+func (v view) get(key []byte, use func(value []byte) error) (found bool, err error) {
+	p, err := v.enter()
+	if err != nil {
+		return false, err
+	}
+	defer v.s.leave(p)
+	txn := v.s.db.NewTransactionAt(p.ts, false)
+	defer txn.Discard()
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, readError(err)
+	}
+	return true, readError(item.Value(use))
+}
+
+func (v view) getCopy(key []byte) ([]byte, error) {
+	var out []byte
+	found, err := v.get(key, func(value []byte) error {
+		out = append(make([]byte, 0, len(value)), value...)
+		return nil
+	})
+	if !found || err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// scan calls visit with the items under prefix, from start on. The key is valid
+// during the call. It ends early when visit returns false.
+func (v view) scan(prefix, start []byte, visit func(key []byte, item *badger.Item) bool) error {
+	p, err := v.enter()
+	if err != nil {
+		return err
+	}
+	defer v.s.leave(p)
+	txn := v.s.db.NewTransactionAt(p.ts, false)
+	defer txn.Discard()
+	// Badger prefetches with a goroutine for each item, which costs more than
+	// it brings for values that lie beside their keys.
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Seek(start); it.Valid(); it.Next() {
+		item := it.Item()
+		if !visit(item.Key(), item) {
+			return nil
+		}
+		if v.ended() {
+			return store.ErrClosed
+		}
+	}
+	return nil
+}
+
+// entries turns a scan into a sequence of what decode makes of each record.
+// decode may share the memory of key and value.
+func entries[E any](v view, prefix, start []byte, decode func(key, value []byte) (e E, last bool, err error)) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) {
+		var buf []byte
+		var failure error
+		stopped := false
+		err := v.scan(prefix, start, func(key []byte, item *badger.Item) bool {
+			// A copy: a value of the value log is only lent under a lock that
+			// a commit, made from within the loop, may need.
+			if buf, failure = item.ValueCopy(buf[:0]); failure != nil {
+				failure = readError(failure)
+				return false
+			}
+			e, last, err := decode(key, buf)
+			if failure = err; err != nil || last {
+				return false
+			}
+			stopped = !yield(e, nil)
+			return !stopped
+		})
+		if failure == nil {
+			failure = err
+		}
+		if failure != nil && !stopped {
+			var zero E
+			yield(zero, failure)
+		}
+	}
+}
+
+// Meta implements store.Reader.
+func (v view) Meta(name string) ([]byte, error) {
+	return v.getCopy(record.AppendMetaKey(nil, name))
+}
+
+// MetaRange implements store.Reader.
+func (v view) MetaRange(prefix string) iter.Seq2[store.MetaEntry, error] {
+	p := record.AppendMetaKey(nil, prefix)
+	return entries(v, p, p, func(key, value []byte) (store.MetaEntry, bool, error) {
+		return store.MetaEntry{Name: record.MetaName(key), Value: value}, false, nil
+	})
+}
+
+// Doc implements store.Reader.
+func (v view) Doc(key store.DocKey) ([]byte, error) {
+	return v.getCopy(record.AppendDocKey(nil, key))
+}
+
+// Docs implements store.Reader.
+func (v view) Docs(collection crdt.Dot, prefix, after string) iter.Seq2[store.DocEntry, error] {
+	p := record.AppendDocKey(nil, store.DocKey{Collection: collection, ID: prefix})
+	start := record.DocsStart(collection, prefix, after)
+	return entries(v, p, start, func(key, value []byte) (store.DocEntry, bool, error) {
+		return store.DocEntry{ID: record.DocID(key), State: value}, false, nil
+	})
+}
+
+// Version implements store.Reader.
+func (v view) Version(key store.DocKey, tag string, now time.Time) ([]byte, error) {
+	prefix := record.AppendVersionPrefix(nil, key)
+	mark := record.Mark(tag)
+	var out []byte
+	var failure error
+	err := v.scan(prefix, prefix, func(_ []byte, item *badger.Item) bool {
+		if item.UserMeta() != mark {
+			return true
+		}
+		failure = item.Value(func(value []byte) error {
+			state, ok, err := record.Version(value, tag, now)
+			if ok {
+				out = append(make([]byte, 0, len(state)), state...)
+			}
+			return err
+		})
+		return failure == nil && out == nil
+	})
+	if failure != nil {
+		return nil, readError(failure)
+	}
+	return out, err
+}
+
+// Log implements store.Reader.
+func (v view) Log(replica crdt.ReplicaID, from, to uint64) iter.Seq2[store.LogEntry, error] {
+	prefix := record.AppendLogPrefix(nil, replica)
+	start := record.AppendLogKey(nil, crdt.Dot{Replica: replica, Seq: from})
+	return entries(v, prefix, start, func(key, value []byte) (e store.LogEntry, last bool, err error) {
+		e.Dot = record.LogDot(key)
+		if e.Dot.Seq > to {
+			return e, true, nil
+		}
+		e.Chain, e.Change, err = record.Log(value)
+		return e, false, err
+	})
+}
+
+// LogChain implements store.Reader.
+func (v view) LogChain(dot crdt.Dot) (chain [store.ChainSize]byte, ok bool, err error) {
+	ok, err = v.get(record.AppendLogKey(nil, dot), func(value []byte) error {
+		var err error
+		chain, _, err = record.Log(value)
+		return err
+	})
+	return chain, ok && err == nil, err
+}

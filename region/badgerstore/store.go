@@ -1,0 +1,272 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// A Store is a store.Store in a folder.
+type Store struct {
+	view // of the last commit
+
+	dir  string
+	opt  Options
+	log  *slog.Logger
+	blog *logger
+	db   *badger.DB
+
+	// commitMu is held by the commit that is under way.
+	commitMu sync.Mutex
+	// nextTs is the version of the next transaction; versions above readTs
+	// are in the making.
+	nextTs uint64
+	// nextMem and nextVlog are the numbers of the journals that Badger starts
+	// next; nextMem is 0 when they are not known.
+	nextMem, nextVlog int
+	// collecting says that the value log is being collected, which may start
+	// journals between two commits.
+	collecting atomic.Bool
+
+	mu     sync.Mutex
+	idle   sync.Cond // active became 0 after closed
+	active int       // operations that use db
+	closed bool
+	failed error  // why no commit is possible any more
+	readTs uint64 // version of the last acknowledged commit
+	pins   pinList
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in a folder, or makes one in a folder that is empty or
+// does not exist. Errors wrap ErrLocked, ErrNewerFormat, ErrNotOurs or
+// store.ErrFull where these apply.
+func Open(dir string, opt Options) (*Store, error) {
+	opt = opt.withDefaults()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if err := prepareFolder(dir); err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger, blog: &logger{slog: opt.Logger}}
+	s.view.s = s
+	s.idle.L = &s.mu
+	if err := s.checkRoomToOpen(); err != nil {
+		return nil, err
+	}
+	s.db, err = badger.OpenManaged(opt.badger(s.badgerDir(), s.blog))
+	if err != nil {
+		if isLocked(err) {
+			return nil, fmt.Errorf("%w: %s is used by %s; stop it or name another folder",
+				ErrLocked, dir, lockHolder(dir))
+		}
+		return nil, fmt.Errorf("open the store in %s: %w", dir, wrapFull(err))
+	}
+	s.readTs = s.db.MaxVersion()
+	s.nextTs = s.readTs + 1
+	if err := s.recover(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) badgerDir() string { return filepath.Join(s.dir, badgerDir) }
+
+// recover finishes what a crash left half done, and makes the journals that
+// Badger just started durable.
+func (s *Store) recover() error {
+	if err := s.recoverStaged(); err != nil {
+		return fmt.Errorf("recover the store in %s: %w", s.dir, err)
+	}
+	return s.syncFolder()
+}
+
+// leave ends an operation that a view has entered.
+func (s *Store) leave(p *pin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release(p)
+	s.done()
+}
+
+func (s *Store) done() {
+	s.active--
+	if s.closed && s.active == 0 {
+		s.idle.Broadcast()
+	}
+}
+
+// release drops a reference to a pin, with s.mu held.
+func (s *Store) release(p *pin) {
+	if s.pins.release(p) && !s.closed {
+		s.db.SetDiscardTs(s.pins.oldest(s.readTs))
+	}
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	for s.active > 0 {
+		s.idle.Wait()
+	}
+	s.mu.Unlock()
+	s.closeOnce.Do(func() {
+		if err := s.db.Close(); err != nil {
+			s.closeErr = fmt.Errorf("close the store in %s: %w", s.dir, wrapFull(err))
+		}
+	})
+	return s.closeErr
+}
+
+// Run collects the value log from time to time until the context ends. A store
+// works without it, but values of a megabyte and more that were overwritten keep
+// their space.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.opt.GCInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := s.CollectGarbage(ctx); err != nil && ctx.Err() == nil {
+			if errors.Is(err, store.ErrClosed) {
+				return nil
+			}
+			s.log.Warn("collecting the value log failed", "error", err)
+		}
+	}
+}
+
+// CollectGarbage rewrites value log files of which most is garbage, one after
+// the other, until there is none or the context ends. It writes what is still
+// live anew, and so does nothing when the disk is full.
+func (s *Store) CollectGarbage(ctx context.Context) error {
+	p, err := s.enter()
+	if err != nil {
+		return err
+	}
+	defer s.leave(p)
+	s.collecting.Store(true)
+	defer func() {
+		// The journals that the collection started are the next commit's to see.
+		s.commitMu.Lock()
+		defer s.commitMu.Unlock()
+		s.collecting.Store(false)
+		s.nextMem = 0
+	}()
+	for ctx.Err() == nil && !s.ended() {
+		if err := s.checkRoom(0); err != nil {
+			return err
+		}
+		err := s.db.RunValueLogGC(gcDiscardRatio)
+		switch {
+		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
+			return nil
+		case err != nil:
+			return fmt.Errorf("collect the value log: %w", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// Sizes implements store.Store.
+func (s *Store) Sizes() (store.Sizes, error) {
+	var z store.Sizes
+	entries, err := os.ReadDir(s.badgerDir())
+	if err != nil {
+		return z, fmt.Errorf("sizes of the store: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return z, fmt.Errorf("sizes of the store: %w", err)
+		}
+		if strings.HasSuffix(e.Name(), ".sst") {
+			z.Records += allocatedBytes(info)
+		} else {
+			z.Journal += allocatedBytes(info)
+		}
+	}
+	z.Free, err = freeBytes(s.dir)
+	if err != nil {
+		return z, fmt.Errorf("free space of the store: %w", err)
+	}
+	if z.Free >= 0 && s.opt.ReserveBytes > 0 {
+		z.Free = max(z.Free-s.opt.ReserveBytes, 0)
+	}
+	return z, nil
+}
+
+// checkRoom fails with store.ErrFull if the disk has no room for so many bytes
+// above the reserve.
+func (s *Store) checkRoom(bytes int64) error {
+	if s.opt.ReserveBytes < 0 {
+		return nil
+	}
+	free, err := freeBytes(s.dir)
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	if free < 0 || free >= s.opt.ReserveBytes+bytes {
+		return nil
+	}
+	return fmt.Errorf("%w: %d MiB are free for %s, and %d MiB are kept in reserve; free some space",
+		store.ErrFull, free>>20, s.dir, (s.opt.ReserveBytes+bytes)>>20)
+}
+
+// openSlack is room for the small files of Badger.
+const openSlack = 8 << 20
+
+// checkRoomToOpen makes sure that Badger can flush the journals that it finds;
+// for it does so at once, and the process dies if it cannot.
+func (s *Store) checkRoomToOpen() error {
+	if s.opt.ReserveBytes < 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(s.badgerDir())
+	if err != nil {
+		return fmt.Errorf("read the data folder: %w", err)
+	}
+	need := int64(openSlack)
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), memSuffix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			need += allocatedBytes(info)
+		}
+	}
+	free, err := freeBytes(s.dir)
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	if free >= 0 && free < need {
+		return fmt.Errorf("%w: opening %s needs %d MiB, and %d MiB are free; free some space",
+			store.ErrFull, s.dir, need>>20, free>>20)
+	}
+	return nil
+}
