@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"unicode/utf8"
 )
 
 // Bounds of the binary forms. A decoder refuses what is beyond them before it
@@ -69,6 +70,13 @@ func (r *Reader) Fail(reason string) {
 	if r.err == nil {
 		r.err = fmt.Errorf("%w: %s", ErrCorrupt, reason)
 		r.b = nil
+	}
+}
+
+// failWith makes the reader fail with err, if it is one and the reader has not failed.
+func (r *Reader) failWith(err error) {
+	if err != nil && r.err == nil {
+		r.err, r.b = err, nil
 	}
 }
 
@@ -176,77 +184,127 @@ const (
 	mutationMask = flagSystem | flagFresh | 3<<deleteShift
 )
 
-// A replica inside a change is written as a reference: 0 is the change's own,
-// i the i-th entry of Deps (from 1), one past the last is followed by the id.
-func (c *Change) appendRef(b []byte, d Dot) []byte {
-	ref := uint64(0)
+// A dot inside a change names what the writer knew, so its replica is written as
+// a reference: 0 is the change's own, i the i-th entry of Deps (from 1).
+func (c *Change) appendRef(b []byte, d Dot) ([]byte, error) {
+	ref := 0
 	if d.Replica != c.Dot.Replica {
-		i, ok := c.Deps.find(d.Replica)
-		if !ok {
-			i = c.Deps.Len()
-		}
-		ref = uint64(i) + 1
+		i, _ := c.Deps.find(d.Replica)
+		ref = i + 1
 	}
-	b = binary.AppendUvarint(b, ref)
-	if ref > uint64(c.Deps.Len()) {
-		b = append(b, d.Replica[:]...)
+	if d.Seq == 0 || !c.Deps.Contains(d) {
+		return nil, fmt.Errorf("%w: change %v refers to %v, which is not in its Deps", ErrCorrupt, c.Dot, d)
 	}
-	return binary.AppendUvarint(b, d.Seq)
+	b = binary.AppendUvarint(b, uint64(ref))
+	return binary.AppendUvarint(b, d.Seq), nil
 }
 
 func (c *Change) readRef(r *Reader) Dot {
-	ref := r.Uvarint()
-	var d Dot
-	switch {
-	case ref == 0:
-		d.Replica = c.Dot.Replica
-	case ref <= uint64(c.Deps.Len()):
-		d.Replica = c.Deps.At(int(ref) - 1).Replica
-	case ref == uint64(c.Deps.Len())+1:
-		d.Replica = r.Replica()
-		if _, known := c.Deps.find(d.Replica); known || d.Replica == c.Dot.Replica {
-			r.Fail("replica spelled out needlessly")
-		}
-	default:
+	d, known := Dot{Replica: c.Dot.Replica}, c.Dot.Seq-1
+	if ref := r.Uvarint(); ref > uint64(c.Deps.Len()) {
 		r.Fail("bad replica reference")
+	} else if ref > 0 {
+		e := c.Deps.At(int(ref) - 1)
+		if e.Replica == c.Dot.Replica {
+			r.Fail("a change's own replica spelled out")
+		}
+		d.Replica, known = e.Replica, e.Seq
 	}
-	if d.Seq = r.Uvarint(); d.Seq == 0 {
-		r.Fail("bad dot")
+	if d.Seq = r.Uvarint(); d.Seq == 0 || d.Seq > known {
+		r.Fail("a dot that its writer had not seen")
 	}
 	return d
 }
 
+// check reports what DecodeChange would refuse but for the references.
+func (c *Change) check() error {
+	if c.Dot.Seq == 0 || c.Dot.Replica.IsZero() || c.Deps.Get(c.Dot.Replica) != c.Dot.Seq-1 {
+		return fmt.Errorf("%w: change %v must depend on its predecessor", ErrCorrupt, c.Dot)
+	}
+	if c.Deps.Len() > MaxReplicas || len(c.Mutations) > MaxMutations {
+		return fmt.Errorf("%w: a change of %d documents and %d replicas, at most %d and %d are allowed",
+			ErrTooLarge, len(c.Mutations), c.Deps.Len(), MaxMutations, MaxReplicas)
+	}
+	for i := range c.Mutations {
+		m := &c.Mutations[i]
+		if m.Type == 0 || m.ID == "" || len(m.ID) > MaxIDBytes || !utf8.ValidString(m.ID) {
+			return fmt.Errorf("%w: a mutation of %v %.40q", ErrCorrupt, m.Type, m.ID)
+		}
+		if err := m.Check(c.Header); err != nil {
+			return err
+		}
+	}
+	if c.repeats() {
+		return fmt.Errorf("%w: a change has two mutations of one document", ErrCorrupt)
+	}
+	return nil
+}
+
+// repeats reports whether two mutations are of one document.
+func (c *Change) repeats() bool {
+	type document struct {
+		collection Dot
+		id         string
+	}
+	if len(c.Mutations) < 2 {
+		return false
+	}
+	seen := make(map[document]struct{}, len(c.Mutations))
+	for i := range c.Mutations {
+		seen[document{c.Mutations[i].Collection, c.Mutations[i].ID}] = struct{}{}
+	}
+	return len(seen) < len(c.Mutations)
+}
+
 // AppendBinary appends the change's encoding: a format version, dot, stamp,
-// deps, and the mutations. Equal changes have equal encodings.
+// deps, and the mutations. Equal changes have equal encodings. It refuses what
+// DecodeChange would: ErrTooLarge, or ErrCorrupt for a defect of the caller.
 func (c *Change) AppendBinary(b []byte) ([]byte, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	start := len(b)
 	b = append(b, changeFormat)
 	b = appendDot(b, c.Dot)
 	b = binary.AppendUvarint(b, uint64(c.Stamp))
 	b, _ = c.Deps.AppendBinary(b)
 	b = binary.AppendUvarint(b, uint64(len(c.Mutations)))
 	for i := range c.Mutations {
-		m := &c.Mutations[i]
-		flags := byte(m.Delete) << deleteShift
-		if m.Collection.IsZero() {
-			flags |= flagSystem
+		var err error
+		if b, err = c.appendMutation(b, &c.Mutations[i]); err != nil {
+			return nil, err
 		}
-		if m.Fresh {
-			flags |= flagFresh
-		}
-		b = append(b, flags, byte(m.Type))
-		if !m.Collection.IsZero() {
-			b = c.appendRef(b, m.Collection)
-		}
-		b = binary.AppendUvarint(b, uint64(len(m.ID)))
-		b = append(b, m.ID...)
-		b = binary.AppendUvarint(b, uint64(len(m.Context)))
-		for _, d := range m.Context {
-			b = c.appendRef(b, d)
-		}
-		b = binary.AppendUvarint(b, uint64(len(m.Payload)))
-		b = append(b, m.Payload...)
+	}
+	if n := len(b) - start; n > MaxChangeBytes {
+		return nil, fmt.Errorf("%w: a change of %d bytes, at most %d are allowed", ErrTooLarge, n, MaxChangeBytes)
 	}
 	return b, nil
+}
+
+func (c *Change) appendMutation(b []byte, m *Mutation) (_ []byte, err error) {
+	flags := byte(m.Delete) << deleteShift
+	if m.Collection.IsZero() {
+		flags |= flagSystem
+	}
+	if m.Fresh {
+		flags |= flagFresh
+	}
+	b = append(b, flags, byte(m.Type))
+	if !m.Collection.IsZero() {
+		if b, err = c.appendRef(b, m.Collection); err != nil {
+			return nil, err
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(m.ID)))
+	b = append(b, m.ID...)
+	b = binary.AppendUvarint(b, uint64(len(m.Context)))
+	for _, d := range m.Context {
+		if b, err = c.appendRef(b, d); err != nil {
+			return nil, err
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(m.Payload)))
+	return append(b, m.Payload...), nil
 }
 
 // DecodeChange reads a change from the start of b and returns what follows it.
@@ -260,18 +318,30 @@ func DecodeChange(b []byte) (*Change, []byte, error) {
 	if c.Dot.IsZero() || c.Deps.Get(c.Dot.Replica) != c.Dot.Seq-1 {
 		r.Fail("a change must depend on its predecessor")
 	}
-	n := r.Count(MaxMutations, 5)
-	if n > 0 {
+	if n := r.Count(MaxMutations, minMutation); n > 0 {
 		c.Mutations = make([]Mutation, n)
 	}
 	for i := range c.Mutations {
 		c.readMutation(r, &c.Mutations[i])
+		if r.err != nil {
+			return nil, nil, r.err
+		}
+	}
+	if len(b)-len(r.b) > MaxChangeBytes {
+		r.Fail("a change of too many bytes")
+	}
+	if r.err == nil && c.repeats() {
+		r.Fail("two mutations of one document")
 	}
 	if r.err != nil {
 		return nil, nil, r.err
 	}
 	return c, r.b, nil
 }
+
+// minMutation is the size of the shortest encoded mutation: flags, type, an id of
+// one byte, and two counts of nothing.
+const minMutation = 6
 
 func (c *Change) readMutation(r *Reader, m *Mutation) {
 	flags := r.Byte()
@@ -280,11 +350,15 @@ func (c *Change) readMutation(r *Reader, m *Mutation) {
 	}
 	m.Fresh = flags&flagFresh != 0
 	m.Delete = DeleteMode(flags >> deleteShift)
-	m.Type = Type(r.Byte())
+	if m.Type = Type(r.Byte()); m.Type == 0 {
+		r.Fail("a mutation without a type")
+	}
 	if flags&flagSystem == 0 {
 		m.Collection = c.readRef(r)
 	}
-	m.ID = string(r.Bytes(MaxIDBytes))
+	if m.ID = string(r.Bytes(MaxIDBytes)); m.ID == "" || !utf8.ValidString(m.ID) {
+		r.Fail("bad document id")
+	}
 	if k := r.Count(MaxContext, 2); k > 0 {
 		m.Context = make([]Dot, k)
 		for i := range m.Context {
@@ -292,4 +366,7 @@ func (c *Change) readMutation(r *Reader, m *Mutation) {
 		}
 	}
 	m.Payload = r.Bytes(MaxChangeBytes)
+	if r.err == nil {
+		r.failWith(m.Check(c.Header))
+	}
 }

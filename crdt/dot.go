@@ -24,11 +24,14 @@ func (r ReplicaID) IsZero() bool { return r == ReplicaID{} }
 // Compare orders replicas by their bytes.
 func (r ReplicaID) Compare(o ReplicaID) int { return bytes.Compare(r[:], o[:]) }
 
-// ParseReplicaID reads the canonical form of a UUID.
+// ErrBadReplica is returned for text that is not a replica id.
+var ErrBadReplica = errors.New("not a replica id")
+
+// ParseReplicaID reads the canonical form of a UUID, and no other form of it.
 func ParseReplicaID(s string) (ReplicaID, error) {
 	u, err := uuid.Parse(s)
-	if err != nil {
-		return ReplicaID{}, fmt.Errorf("replica id %q: %w", s, err)
+	if err != nil || u.String() != s {
+		return ReplicaID{}, fmt.Errorf("%w: %.40q", ErrBadReplica, s)
 	}
 	return ReplicaID(u), nil
 }
@@ -37,7 +40,13 @@ func ParseReplicaID(s string) (ReplicaID, error) {
 func (r ReplicaID) MarshalText() ([]byte, error) { return uuid.UUID(r).MarshalText() }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (r *ReplicaID) UnmarshalText(b []byte) error { return (*uuid.UUID)(r).UnmarshalText(b) }
+func (r *ReplicaID) UnmarshalText(b []byte) error {
+	p, err := ParseReplicaID(string(b))
+	if err == nil {
+		*r = p
+	}
+	return err
+}
 
 // A Dot names one change for ever: the Seq-th change of a replica. Sequence
 // numbers are dense from 1 (I1); the zero Dot names nothing.
@@ -66,21 +75,16 @@ func (d Dot) String() string {
 	return strconv.FormatUint(d.Seq, 10) + "@" + d.Replica.String()
 }
 
-// ParseDot reads what String writes.
+// ParseDot reads what String writes of a dot that is not zero.
 func ParseDot(s string) (Dot, error) {
-	seq, rep, ok := strings.Cut(s, "@")
-	if !ok {
-		return Dot{}, fmt.Errorf("%w: %q", ErrBadDot, s)
-	}
+	seq, rep, _ := strings.Cut(s, "@")
 	n, err := strconv.ParseUint(seq, 10, 64)
-	if err != nil || n == 0 {
-		return Dot{}, fmt.Errorf("%w: %q", ErrBadDot, s)
+	r, rerr := ParseReplicaID(rep)
+	d := Dot{Replica: r, Seq: n}
+	if err != nil || rerr != nil || n == 0 || r.IsZero() || d.String() != s {
+		return Dot{}, fmt.Errorf("%w: %.80q", ErrBadDot, s)
 	}
-	r, err := ParseReplicaID(rep)
-	if err != nil {
-		return Dot{}, fmt.Errorf("%w: %q", ErrBadDot, s)
-	}
-	return Dot{Replica: r, Seq: n}, nil
+	return d, nil
 }
 
 // MarshalText implements encoding.TextMarshaler.

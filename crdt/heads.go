@@ -2,7 +2,6 @@ package crdt
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 )
 
@@ -202,28 +201,4 @@ func (r *Reader) Heads() Heads {
 	}
 	h.floor = floor
 	return h
-}
-
-// Check reports, as ErrCorrupt, what no correct replica writes: a context that
-// is not sorted, has duplicates, or names what the writer had not seen; an
-// unknown delete mode; a deletion with a payload. Types call it before they
-// apply m; [DecodeChange] has checked already what comes from a peer.
-func (m *Mutation) Check(hd Header) error {
-	switch {
-	case m.Delete > DeleteWins:
-		return fmt.Errorf("%w: bad delete mode", ErrCorrupt)
-	case m.Delete != NotDelete && len(m.Payload) > 0:
-		return fmt.Errorf("%w: a deletion with a payload", ErrCorrupt)
-	case len(m.Context) > MaxContext:
-		return fmt.Errorf("%w: a context of %d heads, at most %d are allowed", ErrCorrupt, len(m.Context), MaxContext)
-	}
-	for i, d := range m.Context {
-		if d.Seq == 0 || !hd.Deps.Contains(d) {
-			return fmt.Errorf("%w: a context names %v, which its writer had not seen", ErrCorrupt, d)
-		}
-		if i > 0 && m.Context[i-1].Compare(d) >= 0 {
-			return fmt.Errorf("%w: a context is out of order", ErrCorrupt)
-		}
-	}
-	return nil
 }

@@ -21,11 +21,13 @@ func StampAt(t time.Time) Stamp {
 // only a peer that lies can send; its successors are told apart by their dots.
 func (s Stamp) next() Stamp { return max(s+1, s) }
 
+func (s Stamp) millis() uint64 { return uint64(s >> logicalBits) }
+
 // Logical returns the stamp's counter within its millisecond.
 func (s Stamp) Logical() uint16 { return uint16(s) }
 
 // Time returns the stamp's millisecond.
-func (s Stamp) Time() time.Time { return time.UnixMilli(int64(s >> logicalBits)).UTC() }
+func (s Stamp) Time() time.Time { return time.UnixMilli(int64(s.millis())).UTC() }
 
 // String returns the time in RFC 3339 with milliseconds, and the logical part.
 func (s Stamp) String() string {
@@ -57,12 +59,16 @@ func (c *Clock) Last() Stamp { return c.last }
 
 // Next issues a stamp greater than every stamp in the writer's context, of which
 // seen is the greatest (I11): max(wall, own state + 1, seen + 1). Only the
-// clock's own state is bounded by wall + MaxSkew, so one stamp from far in the
-// future does not drag later ones along.
+// clock's own state is bounded by wall + MaxSkew: a stamp from beyond that is
+// outdone where it was seen, and drags no others along.
 func (c *Clock) Next(wall time.Time, seen Stamp) Stamp {
 	limit := StampAt(wall.Add(c.MaxSkew))
-	s := max(StampAt(wall), c.bounded(limit).next(), seen.next())
-	c.last = s
+	own := max(StampAt(wall), c.bounded(limit).next())
+	s := max(own, seen.next())
+	c.last = own
+	if s.millis() <= limit.millis() {
+		c.last = s
+	}
 	c.last = c.bounded(limit)
 	return s
 }
@@ -70,17 +76,21 @@ func (c *Clock) Next(wall time.Time, seen Stamp) Stamp {
 // bounded is the clock's state, but not beyond the millisecond of limit. The
 // logical counter runs on within it, so that stamps stay apart there.
 func (c *Clock) bounded(limit Stamp) Stamp {
-	if c.last>>logicalBits > limit>>logicalBits {
+	if c.last.millis() > limit.millis() {
 		return limit
 	}
 	return c.last
 }
 
-// Observe moves the clock's state up to a stamp received from a peer, within
-// the bound. It reports by how much the stamp is beyond the bound (0 if it is not):
-// a peer whose clock runs ahead is to be reported, not followed.
+// Observe moves the clock's state up to a stamp received from a peer, if that is
+// within the bound. It reports by how much the stamp is beyond the bound (0 if it
+// is not): a peer whose clock runs ahead is to be reported, not followed.
 func (c *Clock) Observe(wall time.Time, s Stamp) time.Duration {
 	limit := StampAt(wall.Add(c.MaxSkew))
-	c.last = max(c.bounded(limit), min(s, limit))
-	return max(s.Time().Sub(limit.Time()), 0)
+	c.last = c.bounded(limit)
+	if s.millis() > limit.millis() {
+		return s.Time().Sub(limit.Time())
+	}
+	c.last = max(c.last, s)
+	return 0
 }

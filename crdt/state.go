@@ -171,7 +171,9 @@ type State interface {
 	// given policy, into a mutation (Type, Context, Fresh, Delete and Payload
 	// filled in) that the change named by hd will carry. The state is not changed.
 	// An edit that changes nothing gives a mutation all the same: the write is
-	// acknowledged and gets a dot.
+	// acknowledged and gets a dot. A write by who sees no document is Fresh,
+	// whatever it is based on, and only what is visible can be deleted: otherwise
+	// it would matter whether this region has forgotten a deletion.
 	Prepare(e Edit, hd Header, resolve Resolve, l Limits) (Mutation, error)
 	// Apply takes a mutation in. Mutations arrive once each and in causal order.
 	// The only error is ErrCorrupt, and then the state is unchanged.
@@ -186,7 +188,8 @@ type State interface {
 	// Heads are not Known afterwards is to be removed from the store.
 	Trim(stable Vector) (changed bool)
 	// Digest is a hash of all that equal Have makes equal (I5); what Trim drops
-	// is left out, so it is the same before and after.
+	// is left out, so it is the same before and after. That of a document that
+	// is not visible is zero, since another region may have forgotten it.
 	Digest() [DigestSize]byte
 	// AppendBinary appends the encoding, with a format version, to b.
 	AppendBinary(b []byte) ([]byte, error)

@@ -3,6 +3,7 @@ package crdt
 import (
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,7 +27,17 @@ const (
 )
 
 func (o Order) String() string {
-	return [...]string{"equal", "before", "after", "concurrent"}[o]
+	switch o {
+	case Equal:
+		return "equal"
+	case Before:
+		return "before"
+	case After:
+		return "after"
+	case Concurrent:
+		return "concurrent"
+	}
+	return "order(" + strconv.Itoa(int(o)) + ")"
 }
 
 // A Span names the changes From..To of one replica, both included.
@@ -37,15 +48,33 @@ type Span struct {
 
 // VectorOf returns the least vector that contains all the dots.
 func VectorOf(dots ...Dot) Vector {
-	var v Vector
-	for _, d := range dots {
-		v = v.With(d)
+	e := slices.DeleteFunc(slices.Clone(dots), func(d Dot) bool { return d.Seq == 0 })
+	slices.SortFunc(e, Dot.Compare)
+	n := 0
+	for i := range e {
+		if i+1 == len(e) || e[i+1].Replica != e[i].Replica {
+			e[n] = e[i]
+			n++
+		}
 	}
-	return v
+	return vector(e[:n])
 }
 
+// vector makes nothing of no entries, so that equal vectors are equal in Go too.
+func vector(e []Dot) Vector {
+	if len(e) == 0 {
+		return Vector{}
+	}
+	return Vector{e}
+}
+
+// scannedEntries is up to how many entries a scan beats a binary search.
+const scannedEntries = 12
+
 func (v Vector) find(r ReplicaID) (int, bool) {
-	// A handful of entries: a scan beats a binary search through a closure.
+	if len(v.entries) > scannedEntries {
+		return slices.BinarySearchFunc(v.entries, r, func(e Dot, r ReplicaID) int { return e.Replica.Compare(r) })
+	}
 	for i := range v.entries {
 		switch c := v.entries[i].Replica.Compare(r); {
 		case c == 0:
@@ -103,38 +132,84 @@ func (v Vector) With(d Dot) Vector {
 	return Vector{e}
 }
 
-// Join returns the element-wise maximum.
-func (v Vector) Join(o Vector) Vector {
-	if len(v.entries) == 0 {
-		return o
+// pairs yields, in replica order, what v and o know of each replica that either
+// knows something of.
+func pairs(v, o Vector) iter.Seq2[Dot, Dot] {
+	return func(yield func(Dot, Dot) bool) {
+		a, b := v.entries, o.entries
+		for len(a) > 0 || len(b) > 0 {
+			var x, y Dot
+			c := -1
+			if len(a) == 0 {
+				c = 1
+			} else if len(b) > 0 {
+				c = a[0].Replica.Compare(b[0].Replica)
+			}
+			if c <= 0 {
+				x, a = a[0], a[1:]
+			}
+			if c >= 0 {
+				y, b = b[0], b[1:]
+			}
+			if !yield(x, y) {
+				return
+			}
+		}
 	}
-	out := v
-	for _, e := range o.entries {
-		out = out.With(e)
-	}
-	return out
 }
 
-// Meet returns the element-wise minimum: what both know.
-func (v Vector) Meet(o Vector) Vector {
-	var e []Dot
-	for _, d := range v.entries {
-		if s := min(d.Seq, o.Get(d.Replica)); s > 0 {
-			e = append(e, Dot{d.Replica, s})
+// Join returns the element-wise maximum.
+func (v Vector) Join(o Vector) Vector {
+	switch {
+	case v.Covers(o):
+		return v
+	case o.Covers(v):
+		return o
+	}
+	e := make([]Dot, 0, len(v.entries)+len(o.entries))
+	for x, y := range pairs(v, o) {
+		if x.Seq < y.Seq {
+			x = y
 		}
+		e = append(e, x)
 	}
 	return Vector{e}
 }
 
+// Meet returns the element-wise minimum: what both know.
+func (v Vector) Meet(o Vector) Vector {
+	e := make([]Dot, 0, min(len(v.entries), len(o.entries)))
+	for x, y := range pairs(v, o) {
+		if x.Seq > y.Seq {
+			x = y
+		}
+		if x.Seq > 0 {
+			e = append(e, x)
+		}
+	}
+	return vector(e)
+}
+
 // Covers reports whether v contains everything that o contains.
 func (v Vector) Covers(o Vector) bool {
+	if len(o.entries) > len(v.entries) {
+		return false
+	}
+	a := v.entries
 	for _, e := range o.entries {
-		if v.Get(e.Replica) < e.Seq {
+		for len(a) > 0 && a[0].Replica != e.Replica {
+			a = a[1:]
+		}
+		if len(a) == 0 || a[0].Seq < e.Seq {
 			return false
 		}
+		a = a[1:]
 	}
 	return true
 }
+
+// Equal reports whether v and o contain the same changes.
+func (v Vector) Equal(o Vector) bool { return slices.Equal(v.entries, o.entries) }
 
 // Compare says how v relates to o: Before means that o covers v and is more.
 func (v Vector) Compare(o Vector) Order {
@@ -153,9 +228,9 @@ func (v Vector) Compare(o Vector) Order {
 // Missing returns, in replica order, the spans that o contains and v does not.
 func (v Vector) Missing(o Vector) []Span {
 	var out []Span
-	for _, e := range o.entries {
-		if have := v.Get(e.Replica); have < e.Seq {
-			out = append(out, Span{Replica: e.Replica, From: have + 1, To: e.Seq})
+	for x, y := range pairs(v, o) {
+		if x.Seq < y.Seq {
+			out = append(out, Span{Replica: y.Replica, From: x.Seq + 1, To: y.Seq})
 		}
 	}
 	return out
