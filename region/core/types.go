@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/store"
 )
 
 // Errors of writes and reads, besides those of package crdt. They are stable:
@@ -23,6 +24,9 @@ var (
 	// ErrFenced: this store has been found to be a fork of another and takes
 	// no writes (HTTP 503).
 	ErrFenced = errors.New("store is fenced")
+	// ErrCatchingUp: the store is new, or was rolled back, and takes no writes
+	// until it holds what the first peer that it met holds (HTTP 503).
+	ErrCatchingUp = errors.New("catching up")
 	// ErrTooBig: the change is beyond its limits (HTTP 413).
 	ErrTooBig = errors.New("change too big")
 )
@@ -97,7 +101,7 @@ type Limits struct {
 	// Doc bounds one document.
 	Doc crdt.Limits
 	// BatchBytes ends a batch, which is committed at once, when what it writes
-	// is estimated to reach it. Default 4 MiB.
+	// is estimated to reach it. Default store.FastBatchBytes.
 	BatchBytes int
 	// InboxBytes bounds the changes held back until their dependencies are
 	// there; what overflows is asked for again. Default 64 MiB.
@@ -115,7 +119,7 @@ type Limits struct {
 
 // Defaults of Limits.
 const (
-	DefaultBatchBytes  = 4 << 20
+	DefaultBatchBytes  = store.FastBatchBytes
 	DefaultInboxBytes  = 64 << 20
 	DefaultCacheBytes  = 64 << 20
 	DefaultWriteDocs   = 1000

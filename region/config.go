@@ -1,0 +1,127 @@
+package region
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/topology"
+)
+
+// Errors of a region, besides those of packages core and crdt.
+var (
+	// ErrBusy: the mailbox is full; nothing was written (HTTP 429).
+	ErrBusy = errors.New("too many writes are waiting")
+	// ErrStopped: the region is not running (HTTP 503).
+	ErrStopped = errors.New("the region is not running")
+	// ErrStorage: the store refused the write; nothing was written. It wraps
+	// the store's error: store.ErrFull if the disk is full (HTTP 507).
+	ErrStorage = errors.New("storage failed")
+	// ErrBehind: the region does not hold what the token names yet (HTTP 503).
+	ErrBehind = errors.New("the region is behind the token")
+)
+
+// Config of a region. Zero values of what is not named required mean defaults.
+type Config struct {
+	// Region is this region's name and Cluster the name of all regions together. Required.
+	Region, Cluster string
+	// Peers are the other regions and where they listen.
+	Peers map[string]string
+	// Topology is the shape of the links. Default mesh.
+	Topology topology.Spec
+	// StrictCollections refuses writes to collections that were not made explicitly.
+	StrictCollections bool
+	// Limits and Timing of the core.
+	Limits core.Limits
+	Timing core.Timing
+	// MaxSkew bounds how far the clock follows stamps from the future. Default crdt.DefaultMaxSkew.
+	MaxSkew time.Duration
+	// Mailbox is how many writes may wait for the owner, and how many messages
+	// of peers. Default DefaultMailbox.
+	Mailbox int
+	// Streams is how many catch-up streams are served at a time. Default DefaultStreams.
+	Streams int
+	// Clock reads the wall clock. Default time.Now.
+	Clock func() time.Time
+	// NewReplica mints replica ids. Default UUIDv7.
+	NewReplica func() crdt.ReplicaID
+	// Logger gets what an operator should read. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Defaults of Config.
+const (
+	DefaultMailbox = 1024
+	DefaultStreams = 8
+)
+
+// maxNameBytes bounds the names of regions and clusters, which become part of
+// a certificate's URI.
+const maxNameBytes = 63
+
+// CheckName says whether a region or a cluster may have this name: 1 to 63 of
+// a-z, 0-9 and '-', starting and ending with a letter or digit.
+func CheckName(name string) error {
+	ok := name != "" && len(name) <= maxNameBytes && name[0] != '-' && name[len(name)-1] != '-'
+	for _, r := range name {
+		ok = ok && (r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-')
+	}
+	if !ok {
+		return fmt.Errorf("%w: name %.100q: use 1 to %d of a-z, 0-9 and '-', not at either end", core.ErrInvalid, name, maxNameBytes)
+	}
+	return nil
+}
+
+// Validate fills in defaults and reports what is missing or contradictory.
+func (c *Config) Validate() error {
+	for _, name := range append([]string{c.Region, c.Cluster}, c.peerNames()...) {
+		if err := CheckName(name); err != nil {
+			return err
+		}
+	}
+	if _, self := c.Peers[c.Region]; self {
+		return fmt.Errorf("%w: the peers of %s include itself", core.ErrInvalid, c.Region)
+	}
+	if c.Topology.Kind == "" {
+		c.Topology.Kind = topology.Mesh
+	}
+	if c.Mailbox == 0 {
+		c.Mailbox = DefaultMailbox
+	}
+	if c.Streams == 0 {
+		c.Streams = DefaultStreams
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.NewReplica == nil {
+		c.NewReplica = func() crdt.ReplicaID { return crdt.ReplicaID(uuid.Must(uuid.NewV7())) }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c.Topology.Validate(c.members())
+}
+
+func (c *Config) peerNames() []string {
+	names := make([]string, 0, len(c.Peers))
+	for n := range c.Peers {
+		names = append(names, n)
+	}
+	return names
+}
+
+func (c *Config) members() []string { return append(c.peerNames(), c.Region) }
+
+func (c *Config) core(refused map[crdt.Dot]string) core.Config {
+	return core.Config{
+		Region: c.Region, Cluster: c.Cluster, Members: c.members(), Topology: c.Topology,
+		StrictCollections: c.StrictCollections, Limits: c.Limits, Timing: c.Timing,
+		MaxSkew: c.MaxSkew, NewReplica: c.NewReplica, Refused: refused,
+	}
+}

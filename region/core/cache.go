@@ -1,0 +1,127 @@
+package core
+
+import (
+	"container/list"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/document"
+	"github.com/meridiandb/meridian/crdt/register"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// An entry is a document held decoded by the owner. A dirty one is newer than
+// the store.
+type entry struct {
+	key   store.DocKey
+	state crdt.State
+	// record is the stored form, nil while dirty or absent.
+	record []byte
+	// saved counts the older versions written so far; it picks the next slot.
+	saved uint64
+	dirty bool
+	size  int
+	elem  *list.Element
+}
+
+// cache holds recently used documents, least recently used at the back.
+type cache struct {
+	reader  store.Reader
+	limit   int
+	size    int
+	entries map[store.DocKey]*entry
+	lru     *list.List
+}
+
+func newCache(r store.Reader, limit int) *cache {
+	return &cache{reader: r, limit: limit, entries: map[store.DocKey]*entry{}, lru: list.New()}
+}
+
+// load returns the document, an empty one of type t if it was never written.
+func (c *cache) load(key store.DocKey, t crdt.Type) (*entry, error) {
+	if e, ok := c.entries[key]; ok {
+		c.lru.MoveToFront(e.elem)
+		return e, nil
+	}
+	record, err := c.reader.Doc(key)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{key: key, record: record}
+	if record == nil {
+		if e.state, err = newState(t); err != nil {
+			return nil, err
+		}
+	} else if e.state, e.saved, err = decodeRecord(record); err != nil {
+		return nil, fmt.Errorf("document %q of %v: %w", key.ID, key.Collection, err)
+	}
+	c.entries[key] = e
+	e.elem = c.lru.PushFront(e)
+	c.resize(e, len(record))
+	return e, nil
+}
+
+const entryOverhead = 512
+
+func (c *cache) resize(e *entry, n int) {
+	c.size += n + entryOverhead - e.size
+	e.size = n + entryOverhead
+}
+
+// remove forgets an entry.
+func (c *cache) remove(e *entry) {
+	delete(c.entries, e.key)
+	c.lru.Remove(e.elem)
+	c.size -= e.size
+}
+
+// evict shrinks the cache to its limit. No entry may be dirty.
+func (c *cache) evict() {
+	for c.size > c.limit && c.lru.Len() > 1 {
+		c.remove(c.lru.Back().Value.(*entry))
+	}
+}
+
+func newState(t crdt.Type) (crdt.State, error) {
+	switch t {
+	case crdt.TypeDocument:
+		return document.New(), nil
+	case crdt.TypeRegister:
+		return register.New(), nil
+	}
+	return nil, fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
+}
+
+// A stored document is its type, the count of older versions saved, and the
+// state's own encoding.
+func appendRecord(b []byte, s crdt.State, saved uint64) ([]byte, error) {
+	b = append(b, byte(s.Type()))
+	b = binary.AppendUvarint(b, saved)
+	return s.AppendBinary(b)
+}
+
+func decodeRecord(b []byte) (crdt.State, uint64, error) {
+	r := crdt.NewReader(b)
+	t, saved := crdt.Type(r.Byte()), r.Uvarint()
+	if r.Err() != nil {
+		return nil, 0, r.Err()
+	}
+	var s crdt.State
+	var err error
+	switch t {
+	case crdt.TypeDocument:
+		s, err = document.Decode(r.Rest())
+	case crdt.TypeRegister:
+		s, err = register.Decode(r.Rest())
+	default:
+		err = fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
+	}
+	return s, saved, err
+}
+
+// DecodeDocument reads a document as the store keeps it.
+func DecodeDocument(record []byte) (crdt.State, error) {
+	s, _, err := decodeRecord(record)
+	return s, err
+}

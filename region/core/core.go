@@ -1,0 +1,492 @@
+package core
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// Config is what a core is told at its start.
+type Config struct {
+	// Region is this region's name, Cluster the name that all regions share.
+	Region, Cluster string
+	// Members are the names of all regions, this one included.
+	Members []string
+	// Topology is the shape of the links.
+	Topology topology.Spec
+	// StrictCollections refuses writes to collections that were not made explicitly.
+	StrictCollections bool
+	Limits            Limits
+	Timing            Timing
+	// MaxSkew bounds how far the clock follows stamps from the future.
+	// Default crdt.DefaultMaxSkew.
+	MaxSkew time.Duration
+	// NewReplica mints a replica id that was never used before.
+	NewReplica func() crdt.ReplicaID
+	// Refused are changes that could not be applied; they are not accepted
+	// again, nor is anything that depends on them.
+	Refused map[crdt.Dot]string
+}
+
+// Validate reports what is missing or contradictory.
+func (c *Config) Validate() error {
+	switch {
+	case c.Region == "" || c.Cluster == "":
+		return fmt.Errorf("%w: a region and a cluster name are needed", ErrInvalid)
+	case !slices.Contains(c.Members, c.Region):
+		return fmt.Errorf("%w: the members %v lack the region %s itself", ErrInvalid, c.Members, c.Region)
+	case c.NewReplica == nil:
+		return fmt.Errorf("%w: NewReplica is needed", ErrInvalid)
+	}
+	return c.Topology.Validate(c.Members)
+}
+
+// A BadChangeError is a change of a peer that no correct replica writes. The
+// core is of no use after it: make a new one that refuses the change.
+type BadChangeError struct {
+	Dot  crdt.Dot
+	Peer string
+	Err  error
+}
+
+func (e *BadChangeError) Error() string {
+	return fmt.Sprintf("change %v from %s cannot be applied: %v", e.Dot, e.Peer, e.Err)
+}
+
+func (e *BadChangeError) Unwrap() error { return e.Err }
+
+// metaCore is the store's record of the core: replica, clock, vector.
+const metaCore = "core"
+
+// Core is the state machine of one region. Not safe for concurrent use.
+type Core struct {
+	cfg    Config
+	reader store.Reader
+	cache  *cache
+
+	replica   crdt.ReplicaID
+	announced bool // this replica's first change is made
+	// synced is false for a replica that has not yet caught up with the first
+	// peer that it met, whose vector is recover. Until then others may have
+	// trimmed what a write made here could refer to.
+	synced    bool
+	met       bool
+	recover   crdt.Vector
+	have      crdt.Vector
+	clock     *crdt.Clock
+	forgotten crdt.Stamp // greatest stamp of a document that was removed (I11)
+	chains    map[crdt.ReplicaID][store.ChainSize]byte
+	catalog   *Catalog
+	fenced    string
+
+	started time.Time
+	queue   []Event
+	inbox   *inbox
+	peers   map[string]*peer
+	sync    syncState
+	trim    trimQueue
+
+	// Of the step that is under way.
+	now   time.Time
+	fx    Effects
+	batch *store.Batch
+	dirty []*entry
+	cost  int
+	out   []outgoing
+	acks  bool // something of others was applied
+}
+
+// outgoing is a change made durable by this step.
+type outgoing struct {
+	dot   crdt.Dot
+	bytes []byte
+	from  string // peer that sent it, "" if it was written here
+}
+
+// New makes a core from what is durable. A fresh store gets a new replica.
+func New(cfg Config, reader store.Reader) (*Core, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Limits, cfg.Timing = cfg.Limits.withDefaults(), cfg.Timing.withDefaults()
+	if cfg.MaxSkew == 0 {
+		cfg.MaxSkew = crdt.DefaultMaxSkew
+	}
+	c := &Core{
+		cfg:     cfg,
+		reader:  reader,
+		cache:   newCache(reader, cfg.Limits.CacheBytes),
+		chains:  map[crdt.ReplicaID][store.ChainSize]byte{},
+		catalog: newCatalog(),
+		inbox:   newInbox(cfg.Limits.InboxBytes),
+		trim:    newTrimQueue(cfg.Limits.TrimQueue),
+		peers:   map[string]*peer{},
+		sync:    newSyncState(cfg.Topology),
+	}
+	for _, m := range cfg.Members {
+		if m != cfg.Region {
+			c.peers[m] = &peer{name: m}
+		}
+	}
+	record, err := reader.Meta(metaCore)
+	if err != nil {
+		return nil, err
+	}
+	if record == nil {
+		c.clock = crdt.NewClock(cfg.MaxSkew, 0)
+		c.replica = cfg.NewReplica()
+		return c, nil
+	}
+	if err := c.decodeMeta(record); err != nil {
+		return nil, fmt.Errorf("store record %q: %w", metaCore, err)
+	}
+	return c, c.loadCatalog()
+}
+
+const metaFormat = 1
+
+func (c *Core) encodeMeta() []byte {
+	b := append([]byte{metaFormat}, c.replica[:]...)
+	if c.synced {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	b = binary.AppendUvarint(b, uint64(c.clock.Last()))
+	b = binary.AppendUvarint(b, uint64(c.forgotten))
+	b, _ = c.have.AppendBinary(b)
+	return b
+}
+
+func (c *Core) decodeMeta(b []byte) error {
+	r := crdt.NewReader(b)
+	if f := r.Byte(); f != metaFormat {
+		return fmt.Errorf("%w: format %d is not known here", crdt.ErrCorrupt, f)
+	}
+	c.replica = r.Replica()
+	c.synced = r.Byte() == 1
+	c.clock = crdt.NewClock(c.cfg.MaxSkew, crdt.Stamp(r.Uvarint()))
+	c.forgotten = crdt.Stamp(r.Uvarint())
+	c.have = r.Vector()
+	c.announced = c.have.Get(c.replica) > 0
+	return r.Done()
+}
+
+// DurableHave returns the vector that a store's reader has reached.
+func DurableHave(reader store.Reader) (crdt.Vector, error) {
+	record, err := reader.Meta(metaCore)
+	if err != nil || record == nil {
+		return crdt.Vector{}, err
+	}
+	var c Core
+	err = c.decodeMeta(record)
+	return c.have, err
+}
+
+// Have is what the region holds.
+func (c *Core) Have() crdt.Vector { return c.have }
+
+// Replica is the present incarnation of the region's store.
+func (c *Core) Replica() crdt.ReplicaID { return c.replica }
+
+// Step takes events in and returns what is to be done about them. Time must not
+// be read from anywhere else. After an error the core is of no use: make a new
+// one from what is durable. The error is a *BadChangeError or the store's.
+func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
+	c.now, c.fx, c.batch, c.cost = now, Effects{}, &store.Batch{}, 0
+	c.dirty, c.out, c.acks = c.dirty[:0], nil, false
+	c.queue = append(c.queue, events...)
+	if c.started.IsZero() {
+		c.started = now
+	}
+	if err := c.announce(); err != nil {
+		return Effects{}, err
+	}
+	for len(c.queue) > 0 && c.room() {
+		ev := c.queue[0]
+		c.queue[0] = nil
+		c.queue = c.queue[1:]
+		if err := c.handle(ev); err != nil {
+			return Effects{}, err
+		}
+	}
+	ready, err := c.applyReady()
+	if err != nil {
+		return Effects{}, err
+	}
+	if !c.synced && c.met && c.have.Covers(c.recover) {
+		c.synced = true
+		c.note(false, "caught up, writes are taken", "have", c.have)
+		if err := c.announce(); err != nil {
+			return Effects{}, err
+		}
+	}
+	if err := c.sweep(); err != nil {
+		return Effects{}, err
+	}
+	c.synchronise()
+	if err := c.finish(); err != nil {
+		return Effects{}, err
+	}
+	c.fx.More = ready || len(c.queue) > 0
+	return c.fx, nil
+}
+
+// room reports whether the batch may grow further.
+func (c *Core) room() bool {
+	records := len(c.dirty) + len(c.batch.Log) + len(c.batch.Versions)
+	return c.cost < c.cfg.Limits.BatchBytes && records < store.FastBatchRecords
+}
+
+func (c *Core) handle(ev Event) error {
+	switch ev := ev.(type) {
+	case Submit:
+		result, err := c.submit(ev.Ask)
+		if errors.Is(err, errStore) {
+			return err
+		}
+		c.fx.Replies = append(c.fx.Replies, Reply{ID: ev.ID, Result: result, Err: err})
+	case LinkUp:
+		c.linkUp(ev.Peer)
+	case LinkDown:
+		c.linkDown(ev.Peer)
+	case Received:
+		return c.receive(ev.Peer, ev.Message)
+	case SetTopology:
+		c.sync.spec = ev.Spec
+		c.sync.replan = true
+	case Tick:
+	default:
+		panic(fmt.Sprintf("core: unknown event %T", ev))
+	}
+	return nil
+}
+
+// finish encodes what changed into the batch and says what to send once it is durable.
+func (c *Core) finish() error {
+	for _, e := range c.dirty {
+		if err := c.flush(e); err != nil {
+			return err
+		}
+	}
+	if len(c.dirty) > 0 || len(c.batch.Log) > 0 {
+		c.batch.Meta = map[string][]byte{metaCore: c.encodeMeta()}
+		c.fx.Batch = c.batch
+	}
+	c.fx.Have, c.fx.Catalog = c.have, c.catalog
+	c.fx.OldestNews, c.fx.Writable = c.oldestNews(), c.writable()
+	c.push()
+	c.cache.evict()
+	return nil
+}
+
+func (c *Core) flush(e *entry) error {
+	e.dirty = false
+	c.trimState(e.state)
+	if !e.state.Heads().Known() {
+		c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: e.key})
+		c.cache.remove(e)
+		return nil
+	}
+	record, err := appendRecord(nil, e.state, e.saved)
+	if err != nil {
+		return fmt.Errorf("document %q: %w", e.key.ID, err)
+	}
+	e.record = record
+	c.cache.resize(e, len(record))
+	c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: e.key, State: record})
+	c.trim.add(e, c.have)
+	return nil
+}
+
+// commit makes a change part of the batch: its documents are changed, it goes
+// to the log, and Have covers it.
+func (c *Core) commit(ch *crdt.Change, encoded []byte, from string) error {
+	c.cost += len(encoded)
+	for i := range ch.Mutations {
+		m := &ch.Mutations[i]
+		if err := c.mutate(ch.Header, m); err != nil {
+			return &BadChangeError{Dot: ch.Dot, Peer: from, Err: err}
+		}
+	}
+	chain, err := c.nextChain(ch.Dot, encoded)
+	if err != nil {
+		return err
+	}
+	c.chains[ch.Dot.Replica] = chain
+	c.have = c.have.With(ch.Dot)
+	c.batch.Log = append(c.batch.Log, store.LogPut{Dot: ch.Dot, Chain: chain, Change: encoded})
+	c.out = append(c.out, outgoing{dot: ch.Dot, bytes: encoded, from: from})
+	return nil
+}
+
+// nextChain extends the hash chain of a replica's log, by which two stores
+// notice that they hold different changes under one dot (I1, I2).
+func (c *Core) nextChain(dot crdt.Dot, encoded []byte) (next [store.ChainSize]byte, err error) {
+	prev, ok := c.chains[dot.Replica]
+	if !ok && dot.Seq > 1 {
+		prev, ok, err = c.reader.LogChain(crdt.Dot{Replica: dot.Replica, Seq: dot.Seq - 1})
+		if err != nil {
+			return next, storeError(err)
+		}
+		if !ok {
+			return next, storeError(fmt.Errorf("the log lacks the predecessor of %v", dot))
+		}
+	}
+	h := sha256.New()
+	h.Write(prev[:])
+	h.Write(encoded)
+	copy(next[:], h.Sum(nil))
+	return next, nil
+}
+
+func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
+	settings := Settings{Type: crdt.TypeDocument}
+	if !m.Collection.IsZero() {
+		col, ok := c.catalog.byDot[m.Collection]
+		if !ok {
+			return fmt.Errorf("%w: collection %v is not known", crdt.ErrCorrupt, m.Collection)
+		}
+		settings = col.Settings
+	}
+	if m.Type != settings.Type {
+		return fmt.Errorf("%w: a %v mutation in a %v collection", crdt.ErrCorrupt, m.Type, settings.Type)
+	}
+	e, err := c.load(store.DocKey{Collection: m.Collection, ID: m.ID}, m.Type)
+	if err != nil {
+		return err
+	}
+	if err := c.keepVersion(e, settings); err != nil {
+		return err
+	}
+	if err := e.state.Apply(hd, *m); err != nil {
+		return err
+	}
+	e.record = nil
+	c.cost += e.size
+	if !e.dirty {
+		e.dirty = true
+		c.dirty = append(c.dirty, e)
+	}
+	if m.Collection.IsZero() {
+		return c.systemChanged(m.ID, e.state)
+	}
+	return nil
+}
+
+// keepVersion saves the state that is about to be changed, so that later writes
+// can be based on it.
+func (c *Core) keepVersion(e *entry, s Settings) error {
+	heads := e.state.Heads()
+	if s.KeepVersions == 0 || !heads.Visible() {
+		return nil
+	}
+	record := e.record
+	if record == nil {
+		var err error
+		if record, err = appendRecord(nil, e.state, e.saved); err != nil {
+			return err
+		}
+	}
+	c.cost += len(record)
+	c.batch.Versions = append(c.batch.Versions, store.VersionPut{
+		Key: e.key, Slot: uint32(e.saved % uint64(s.KeepVersions)), Tag: crdt.VersionTag(heads.Dots()),
+		State: record, Expires: c.now.Add(s.KeepAge),
+	})
+	e.saved++
+	return nil
+}
+
+func (c *Core) load(key store.DocKey, t crdt.Type) (*entry, error) {
+	e, err := c.cache.load(key, t)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return e, nil
+}
+
+// errStore marks failures of the store, which end the core, among those of a request.
+var errStore = errors.New("store")
+
+func storeError(err error) error { return fmt.Errorf("%w: %w", errStore, err) }
+
+// writable reports why no write can be taken, or nil.
+func (c *Core) writable() error {
+	if c.fenced != "" {
+		return fmt.Errorf("%w: %s", ErrFenced, c.fenced)
+	}
+	if !c.synced && !c.alone() {
+		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, missing(c.have, c.recover))
+	}
+	return nil
+}
+
+// alone reports whether nothing of others is held.
+func (c *Core) alone() bool {
+	return c.have.Len() == 0 || c.have.Len() == 1 && c.have.At(0).Replica == c.replica
+}
+
+// header is that of the next change of this replica, after ahead others that
+// are about to be made. seen is the greatest stamp that its writer has seen.
+func (c *Core) header(ahead int, seen crdt.Stamp) crdt.Header {
+	seq := c.have.Get(c.replica) + uint64(ahead)
+	return crdt.Header{
+		Dot:   crdt.Dot{Replica: c.replica, Seq: seq + 1},
+		Stamp: c.clock.Next(c.now, max(seen, c.forgotten)),
+		Deps:  c.have.With(crdt.Dot{Replica: c.replica, Seq: seq}),
+	}
+}
+
+// push sends what this step made durable along the plan.
+func (c *Core) push() {
+	for _, name := range c.peerNames() {
+		p := c.peers[name]
+		if !p.up {
+			continue
+		}
+		var msg wire.Changes
+		size := 0
+		for _, o := range c.out {
+			if o.from == name || p.have.Contains(o.dot) || !c.sync.plan.Forward(c.catalog.Region(o.dot.Replica), name) {
+				continue
+			}
+			if size > 0 && size+len(o.bytes) > maxPushBytes {
+				c.send(name, msg)
+				msg, size = wire.Changes{}, 0
+			}
+			msg.Changes = append(msg.Changes, o.bytes)
+			size += len(o.bytes)
+		}
+		if size > 0 {
+			c.send(name, msg)
+		}
+		if c.acks && p.greeted {
+			c.send(name, wire.Ack{Have: c.have})
+		}
+	}
+}
+
+// maxPushBytes is where a message of live changes is cut.
+const maxPushBytes = 1 << 20
+
+func (c *Core) send(peer string, m wire.Message) {
+	c.fx.Sends = append(c.fx.Sends, Send{Peer: peer, Message: m})
+}
+
+func (c *Core) note(warn bool, text string, args ...any) {
+	c.fx.Notes = append(c.fx.Notes, Note{Warn: warn, Text: text, Args: args})
+}
+
+func (c *Core) peerNames() []string { return slices.Sorted(maps.Keys(c.peers)) }
+
+// Catalog is what is known of collections and replicas.
+func (c *Core) Catalog() *Catalog { return c.catalog }

@@ -1,0 +1,151 @@
+package core
+
+import (
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// An Event is something that happened to the region.
+type Event interface{ isEvent() }
+
+type (
+	// Submit asks for something; a [Reply] with the same ID answers it. Ask is
+	// a Write, PutCollection, DropCollection or Inspect.
+	Submit struct {
+		ID  uint64
+		Ask any
+	}
+	// LinkUp says that there is a new link with the peer.
+	LinkUp struct{ Peer string }
+	// LinkDown says that the link with the peer is gone.
+	LinkDown struct{ Peer string }
+	// Received hands over a message of a peer whose link is up.
+	Received struct {
+		Peer    string
+		Message wire.Message
+	}
+	// SetTopology changes the wished-for shape of the links.
+	SetTopology struct{ Spec topology.Spec }
+	// Tick says that nothing may have happened but time went on. It is due at
+	// least every TickEvery.
+	Tick struct{}
+)
+
+// TickEvery is how often a core needs a Step at the least.
+const TickEvery = 100 * time.Millisecond
+
+// Inspect asks for a Status.
+type Inspect struct{}
+
+func (Submit) isEvent()      {}
+func (LinkUp) isEvent()      {}
+func (LinkDown) isEvent()    {}
+func (Received) isEvent()    {}
+func (SetTopology) isEvent() {}
+func (Tick) isEvent()        {}
+
+// Effects is what a Step asks its driver to do: commit Batch first, then the rest.
+type Effects struct {
+	// Batch is to be committed atomically and durably; nil if there is nothing.
+	Batch *store.Batch
+	// Have and Catalog are what readers may see once Batch is durable.
+	Have    crdt.Vector
+	Catalog *Catalog
+	// OldestNews is when the least recently heard peer was last heard of, over
+	// any path; zero if one never was.
+	OldestNews time.Time
+	// Writable says why no write can be taken; nil if one can.
+	Writable error
+	// Replies answer Submit events.
+	Replies []Reply
+	// Sends are messages for the live streams, in order per peer.
+	Sends []Send
+	// Streams are catch-up streams to be served from the durable log.
+	Streams []Stream
+	// Closes are links to be closed.
+	Closes []Close
+	// Plan is the new plan of links, nil if it has not changed.
+	Plan *topology.Plan
+	// Notes are for the log.
+	Notes []Note
+	// More says that the batch was full: call Step again at once.
+	More bool
+}
+
+// A Reply answers a Submit: Result is a Receipt, CollectionReceipt or Status.
+type Reply struct {
+	ID     uint64
+	Result any
+	Err    error
+}
+
+// A Send is a message for a peer.
+type Send struct {
+	Peer    string
+	Message wire.Message
+}
+
+// A Stream is a request of a peer to be answered with the messages of [CatchUp].
+type Stream struct {
+	Peer  string
+	ID    uint64
+	Spans []crdt.Span
+}
+
+// A Close asks for a link to be closed, and why.
+type Close struct {
+	Peer string
+	Err  error
+}
+
+// A Note is something that an operator should be able to read.
+type Note struct {
+	Warn bool
+	Text string
+	Args []any // slog key-value pairs
+}
+
+// Status is what a core knows of itself and its peers.
+type Status struct {
+	Region  string
+	Replica crdt.ReplicaID
+	Have    crdt.Vector
+	// Held is known to be held by every member, Stable is below anything
+	// concurrent that can still arrive. Both are empty until every member was heard.
+	Held, Stable crdt.Vector
+	Spec         topology.Spec
+	Inbox        InboxStatus
+	Fenced       string
+	Peers        []PeerStatus
+}
+
+// InboxStatus tells what waits for its dependencies.
+type InboxStatus struct {
+	Changes int
+	Bytes   int
+}
+
+// PeerStatus is what is known of another region.
+type PeerStatus struct {
+	Region string
+	// Replica is zero until the region was heard.
+	Replica crdt.ReplicaID
+	// Linked says that there is a link, Heard that it is not silent.
+	Linked, Heard bool
+	// Have is the last vector known of it, Lag the number of our changes that it lacks.
+	Have crdt.Vector
+	// Missing is the number of changes that it has and we lack.
+	Missing, Lag uint64
+	// Behind is for how long it has lacked something, at the precision of Timing.Status.
+	Behind time.Duration
+	// LastHeard is when news of it last came, over any path.
+	LastHeard time.Time
+	// Offset is its clock minus ours when it last reported directly, delay included.
+	Offset time.Duration
+	// Links are the regions that it hears.
+	Links []string
+}

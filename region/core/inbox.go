@@ -1,0 +1,148 @@
+package core
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/meridiandb/meridian/crdt"
+)
+
+// An inbox holds changes of others until what they depend on is there. It is
+// bounded by bytes: when it is full, what is furthest ahead is dropped, to be
+// asked for again.
+type inbox struct {
+	limit   int
+	bytes   int
+	changes int
+	origins map[crdt.ReplicaID]map[uint64]pending
+}
+
+type pending struct {
+	change  *crdt.Change
+	encoded []byte
+	from    string
+}
+
+// Decoded changes take more memory than their bytes.
+const pendingOverhead = 256
+
+func newInbox(limit int) *inbox {
+	return &inbox{limit: limit, origins: map[crdt.ReplicaID]map[uint64]pending{}}
+}
+
+// add takes a change in. next is the one that its origin is due for: it is
+// always taken, so that the inbox cannot be stuck full of what has to wait.
+func (b *inbox) add(p pending, next bool) bool {
+	d := p.change.Dot
+	q := b.origins[d.Replica]
+	if _, ok := q[d.Seq]; ok {
+		return true
+	}
+	size := len(p.encoded) + pendingOverhead
+	if !next && b.bytes+size > b.limit {
+		return false
+	}
+	if q == nil {
+		q = map[uint64]pending{}
+		b.origins[d.Replica] = q
+	}
+	q[d.Seq] = p
+	b.bytes += size
+	b.changes++
+	return true
+}
+
+// get returns a change without removing it.
+func (b *inbox) get(d crdt.Dot) (pending, bool) {
+	p, ok := b.origins[d.Replica][d.Seq]
+	return p, ok
+}
+
+func (b *inbox) remove(d crdt.Dot) {
+	q := b.origins[d.Replica]
+	p, ok := q[d.Seq]
+	if !ok {
+		return
+	}
+	delete(q, d.Seq)
+	if len(q) == 0 {
+		delete(b.origins, d.Replica)
+	}
+	b.bytes -= len(p.encoded) + pendingOverhead
+	b.changes--
+}
+
+// replicas returns the origins with waiting changes, in order.
+func (b *inbox) replicas() []crdt.ReplicaID {
+	return slices.SortedFunc(maps.Keys(b.origins), crdt.ReplicaID.Compare)
+}
+
+// contiguous returns the last sequence number up to which the inbox continues from have.
+func (b *inbox) contiguous(r crdt.ReplicaID, have uint64) uint64 {
+	q := b.origins[r]
+	for {
+		if _, ok := q[have+1]; !ok {
+			return have
+		}
+		have++
+	}
+}
+
+// accept takes encoded changes of a peer into the inbox.
+func (c *Core) accept(peer string, encoded [][]byte) error {
+	for _, b := range encoded {
+		ch, rest, err := crdt.DecodeChange(b)
+		if err == nil && len(rest) > 0 {
+			err = crdt.ErrCorrupt
+		}
+		if err != nil {
+			c.reject(peer, err)
+			return nil
+		}
+		have := c.have.Get(ch.Dot.Replica)
+		if ch.Dot.Seq <= have {
+			continue
+		}
+		if ch.Dot.Replica == c.replica {
+			// A change of ours that we do not have: this store was rolled back.
+			c.retire(peer, ch.Dot)
+		}
+		if _, bad := c.cfg.Refused[ch.Dot]; bad {
+			continue
+		}
+		c.inbox.add(pending{ch, b, peer}, ch.Dot.Seq == have+1)
+		if p := c.peers[peer]; p != nil {
+			p.have = p.have.With(ch.Dot)
+		}
+	}
+	return nil
+}
+
+// applyReady applies what has its dependencies, in a fixed order, until the
+// batch is full. It reports whether there is more.
+func (c *Core) applyReady() (more bool, err error) {
+	for progress := true; progress; {
+		progress = false
+		for _, r := range c.inbox.replicas() {
+			for {
+				dot := crdt.Dot{Replica: r, Seq: c.have.Get(r) + 1}
+				p, ok := c.inbox.get(dot)
+				if !ok || !c.have.Covers(p.change.Deps) {
+					break
+				}
+				if !c.room() {
+					return true, nil
+				}
+				c.inbox.remove(dot)
+				if ahead := c.clock.Observe(c.now, p.change.Stamp); ahead > 0 {
+					c.reportSkew(dot, ahead)
+				}
+				if err := c.commit(p.change, p.encoded, p.from); err != nil {
+					return false, err
+				}
+				c.acks, progress = true, true
+			}
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,306 @@
+package core
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/meridiandb/meridian/conflict"
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+func (c *Core) submit(ask any) (any, error) {
+	switch ask := ask.(type) {
+	case Inspect:
+		return c.status(), nil
+	case Write:
+		return c.write(ask)
+	case PutCollection:
+		return c.putCollection(ask)
+	case DropCollection:
+		return c.dropCollection(ask)
+	}
+	panic(fmt.Sprintf("core: unknown request %T", ask))
+}
+
+// A target is one document of a write that is being made.
+type target struct {
+	col    *Collection
+	create bool // col is to be created first
+	entry  *entry
+	before bool // the document existed
+}
+
+// write makes one change of all the edits, or none if any of them fails.
+func (c *Core) write(w Write) (Receipt, error) {
+	if err := c.writable(); err != nil {
+		return Receipt{}, err
+	}
+	if len(w.Docs) == 0 || len(w.Docs) > c.cfg.Limits.WriteDocs {
+		return Receipt{}, fmt.Errorf("%w: a write has 1 to %d documents, not %d", ErrInvalid, c.cfg.Limits.WriteDocs, len(w.Docs))
+	}
+	targets, created, seen, err := c.targets(w)
+	if err != nil {
+		return Receipt{}, err
+	}
+	hd := c.header(len(created), seen)
+	ch := &crdt.Change{Header: hd, Mutations: make([]crdt.Mutation, len(w.Docs))}
+	for i := range w.Docs {
+		if ch.Mutations[i], err = c.prepare(&w.Docs[i], &targets[i], hd); err != nil {
+			return Receipt{}, inDoc(w, i, err)
+		}
+	}
+	encoded, err := c.encode(ch)
+	if err != nil {
+		return Receipt{}, err
+	}
+	for _, col := range created {
+		if err := c.createCollection(col); err != nil {
+			return Receipt{}, err
+		}
+	}
+	if err := c.commitOwn(ch, encoded); err != nil {
+		return Receipt{}, err
+	}
+	r := Receipt{Dot: hd.Dot, Stamp: hd.Stamp, Have: c.have, Docs: make([]DocReceipt, len(w.Docs))}
+	for i := range targets {
+		t, heads := &targets[i], targets[i].entry.state.Heads()
+		r.Docs[i] = DocReceipt{
+			Collection: c.catalog.byDot[t.col.Incarnation], ID: w.Docs[i].ID,
+			Tag: crdt.VersionTag(heads.Dots()), Exists: heads.Visible(), Created: heads.Visible() && !t.before,
+		}
+	}
+	return r, nil
+}
+
+// inDoc says which document of several an error is about.
+func inDoc(w Write, i int, err error) error {
+	if len(w.Docs) == 1 {
+		return err
+	}
+	return fmt.Errorf("document %d (%s/%s): %w", i, w.Docs[i].Collection, w.Docs[i].ID, err)
+}
+
+func (c *Core) encode(ch *crdt.Change) ([]byte, error) {
+	b, err := ch.AppendBinary(nil)
+	if err == nil && len(b) > crdt.MaxChangeBytes {
+		err = fmt.Errorf("%w: %d bytes of changes, at most %d", ErrTooBig, len(b), crdt.MaxChangeBytes)
+	}
+	return b, err
+}
+
+// commitOwn commits a change of this replica. Its mutations were prepared
+// against the states that they are applied to, so a failure is a defect.
+func (c *Core) commitOwn(ch *crdt.Change, encoded []byte) error {
+	if err := c.commit(ch, encoded, ""); err != nil {
+		return storeError(err)
+	}
+	return nil
+}
+
+// targets finds the documents of a write and checks their preconditions. seen
+// is the greatest stamp among them; created are collections to be made first.
+func (c *Core) targets(w Write) (ts []target, created []*Collection, seen crdt.Stamp, err error) {
+	ts = make([]target, len(w.Docs))
+	for i := range w.Docs {
+		d, t := &w.Docs[i], &ts[i]
+		if err := CheckID(d.ID); err != nil {
+			return nil, nil, 0, inDoc(w, i, err)
+		}
+		if t.col, err = c.catalog.Collection(d.Collection); err != nil {
+			if created, err = c.implicit(d.Collection, created, t); err != nil {
+				return nil, nil, 0, inDoc(w, i, err)
+			}
+		}
+		key := store.DocKey{Collection: t.col.Incarnation, ID: d.ID}
+		for j := range i {
+			if ts[j].entry.key == key {
+				return nil, nil, 0, inDoc(w, i, fmt.Errorf("%w: the same document twice in one write", ErrInvalid))
+			}
+		}
+		if t.entry, err = c.load(key, t.col.Settings.Type); err != nil {
+			return nil, nil, 0, err
+		}
+		heads := t.entry.state.Heads()
+		t.before = heads.Visible()
+		if err := d.If.check(heads); err != nil {
+			return nil, nil, 0, inDoc(w, i, err)
+		}
+		seen = max(seen, heads.MaxStamp())
+	}
+	return ts, created, seen, nil
+}
+
+// implicit notes that an unknown collection is to be made by the write to it.
+func (c *Core) implicit(name string, created []*Collection, t *target) ([]*Collection, error) {
+	if i := slices.IndexFunc(created, func(x *Collection) bool { return x.Name == name }); i >= 0 {
+		t.col = created[i]
+		return created, nil
+	}
+	if c.cfg.StrictCollections {
+		return nil, fmt.Errorf("%w: %q; this server creates collections by PUT /v1/collections/%s only", ErrUnknownCollection, name, name)
+	}
+	if err := c.checkNew(name, len(created)); err != nil {
+		return nil, err
+	}
+	seq := c.have.Get(c.replica) + uint64(len(created)) + 1
+	t.col = &Collection{Incarnation: crdt.Dot{Replica: c.replica, Seq: seq}, Name: name, Settings: DefaultSettings()}
+	return append(created, t.col), nil
+}
+
+func (c *Core) checkNew(name string, ahead int) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if len(c.catalog.byDot)+ahead >= c.cfg.Limits.Collections {
+		return fmt.Errorf("%w: there are %d collections, no more can be made", ErrInvalid, len(c.catalog.byDot))
+	}
+	return nil
+}
+
+func (f *Condition) check(h *crdt.Heads) error {
+	tag := ""
+	if h.Visible() {
+		tag = crdt.VersionTag(h.Dots())
+	}
+	switch {
+	case f.Absent && tag != "":
+		return fmt.Errorf("%w: the document exists", ErrPrecondition)
+	case f.MatchAny && tag == "":
+		return fmt.Errorf("%w: the document does not exist", ErrPrecondition)
+	case len(f.Match) > 0 && tag == "":
+		return fmt.Errorf("%w: the document does not exist (any more)", ErrPrecondition)
+	case len(f.Match) > 0 && !slices.Contains(f.Match, tag):
+		return fmt.Errorf("%w: the document has changed, read it again", ErrPrecondition)
+	case tag != "" && slices.Contains(f.NoneMatch, tag):
+		return fmt.Errorf("%w: the document is still this version", ErrPrecondition)
+	}
+	return nil
+}
+
+// prepare turns one edit into a mutation.
+func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, error) {
+	e := d.Edit
+	if e.Kind == crdt.EditDelete && e.Mode == crdt.NotDelete {
+		e.Mode = t.col.Settings.Delete
+	}
+	if d.BaseTag != "" && d.BaseTag != crdt.VersionTag(t.entry.state.Heads().Dots()) {
+		record, err := c.reader.Version(t.entry.key, d.BaseTag, c.now)
+		if err != nil {
+			return crdt.Mutation{}, storeError(err)
+		}
+		if record == nil {
+			record = c.unsavedVersion(t.entry.key, d.BaseTag)
+		}
+		if record == nil {
+			return crdt.Mutation{}, fmt.Errorf("%w: %s keeps %d older versions of a document for %v; send the base along (see Meridian-Base)",
+				ErrBaseGone, t.col.Name, t.col.Settings.KeepVersions, t.col.Settings.KeepAge)
+		}
+		if e.Base, err = DecodeDocument(record); err != nil {
+			return crdt.Mutation{}, storeError(err)
+		}
+	}
+	m, err := t.entry.state.Prepare(e, hd, c.catalog.Resolve(t.col, d.ID), c.cfg.Limits.Doc)
+	m.Collection, m.ID = t.col.Incarnation, d.ID
+	return m, err
+}
+
+// unsavedVersion finds an older version that this step is about to save.
+func (c *Core) unsavedVersion(key store.DocKey, tag string) []byte {
+	for i := range c.batch.Versions {
+		if v := &c.batch.Versions[i]; v.Key == key && v.Tag == tag {
+			return v.State
+		}
+	}
+	return nil
+}
+
+// Resolve is the policy of a collection, made for one of its documents.
+func (c *Catalog) Resolve(col *Collection, id string) crdt.Resolve {
+	return conflict.View(col.Settings.Policy, conflict.Context{Collection: col.Name, ID: id}, c.Region)
+}
+
+// createCollection makes a collection, in a change of its own.
+func (c *Core) createCollection(col *Collection) error {
+	hd := c.header(0, 0)
+	col.Incarnation, col.Born = hd.Dot, hd.Stamp
+	return c.writeSystem(hd, collectionID(hd.Dot), col.system())
+}
+
+// putCollection makes a collection or changes its settings.
+func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
+	if err := c.writable(); err != nil {
+		return CollectionReceipt{}, err
+	}
+	old, err := c.catalog.Collection(p.Name)
+	if err != nil {
+		if err := c.checkNew(p.Name, 0); err != nil {
+			return CollectionReceipt{}, err
+		}
+		col := &Collection{Name: p.Name, Settings: p.Settings, Explicit: true}
+		if err := c.createCollection(col); err != nil {
+			return CollectionReceipt{}, err
+		}
+		return CollectionReceipt{Collection: c.catalog.byDot[col.Incarnation], Created: true, Have: c.have}, nil
+	}
+	if old.Settings.Type != p.Settings.Type {
+		return CollectionReceipt{}, fmt.Errorf("%w: %s is a %v collection; the type is fixed when a collection is made",
+			ErrExists, old.Name, old.Settings.Type)
+	}
+	changed := *old
+	changed.Settings, changed.Explicit = p.Settings, true
+	return c.changeCollection(&changed)
+}
+
+func (c *Core) dropCollection(d DropCollection) (CollectionReceipt, error) {
+	if err := c.writable(); err != nil {
+		return CollectionReceipt{}, err
+	}
+	old, err := c.catalog.Collection(d.Name)
+	if err != nil {
+		return CollectionReceipt{}, err
+	}
+	changed := *old
+	changed.Deleted = true
+	return c.changeCollection(&changed)
+}
+
+func (c *Core) changeCollection(col *Collection) (CollectionReceipt, error) {
+	e, err := c.load(store.DocKey{ID: collectionID(col.Incarnation)}, crdt.TypeDocument)
+	if err != nil {
+		return CollectionReceipt{}, err
+	}
+	if err := c.writeSystem(c.header(0, e.state.Heads().MaxStamp()), e.key.ID, col.system()); err != nil {
+		return CollectionReceipt{}, err
+	}
+	return CollectionReceipt{Collection: c.catalog.byDot[col.Incarnation], Have: c.have}, nil
+}
+
+// writeSystem writes a document of the system collection.
+func (c *Core) writeSystem(hd crdt.Header, id string, doc any) error {
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	v, err := value.ParseObject(b, value.DefaultLimits)
+	if err != nil {
+		return err
+	}
+	e, err := c.load(store.DocKey{ID: id}, crdt.TypeDocument)
+	if err != nil {
+		return err
+	}
+	m, err := e.state.Prepare(crdt.Edit{Kind: crdt.EditPut, Value: v}, hd, conflict.View(conflict.LWW(), conflict.Context{ID: id}, c.catalog.Region), c.cfg.Limits.Doc)
+	if err != nil {
+		return err
+	}
+	m.ID = id
+	ch := &crdt.Change{Header: hd, Mutations: []crdt.Mutation{m}}
+	encoded, err := c.encode(ch)
+	if err != nil {
+		return err
+	}
+	return c.commitOwn(ch, encoded)
+}

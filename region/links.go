@@ -1,0 +1,89 @@
+package region
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/transport"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// handler passes on what the transport reports to the owner. Blocking when the
+// owner is behind is what holds back the peers.
+type handler struct {
+	r   *Region
+	ctx context.Context //nolint:containedctx // ends with Run, as the transport's calls must
+}
+
+func (h handler) post(e linkEvent) {
+	select {
+	case h.r.events <- e:
+	case <-h.ctx.Done():
+	}
+}
+
+func (h handler) LinkUp(l transport.Link) { h.post(linkEvent{link: l}) }
+
+func (h handler) LinkDown(l transport.Link, reason error) {
+	if reason == nil {
+		reason = transport.ErrClosed
+	}
+	h.post(linkEvent{link: l, down: reason})
+}
+
+func (h handler) Receive(l transport.Link, _ transport.Stream, m wire.Message) {
+	h.post(linkEvent{link: l, message: m})
+}
+
+// A streamJob is a catch-up stream to be served.
+type streamJob struct {
+	link   transport.Link
+	stream core.Stream
+}
+
+// offer hands a stream to the workers. If all are busy the request is dropped:
+// the peer asks again, or asks another, when nothing comes.
+func (o *owner) offer(j streamJob) {
+	select {
+	case o.streams <- j:
+	default:
+		o.log.Warn("too many catch-up streams, a request is dropped", "peer", j.stream.Peer)
+	}
+}
+
+func (r *Region) serveStreams(ctx context.Context, jobs <-chan streamJob) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case j := <-jobs:
+			if err := r.serveStream(ctx, j); err != nil && ctx.Err() == nil {
+				r.log.Warn("catch-up stream failed", "peer", j.stream.Peer, "error", err)
+			}
+		}
+	}
+}
+
+func (r *Region) serveStream(ctx context.Context, j streamJob) (err error) {
+	w, err := j.link.Bulk(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := w.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	for msg, readErr := range core.CatchUp(snap, j.stream.ID, j.stream.Spans) {
+		if err := w.Write(ctx, msg); err != nil {
+			return err
+		}
+		if readErr != nil {
+			return fmt.Errorf("reading the log: %w", readErr)
+		}
+	}
+	return nil
+}

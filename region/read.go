@@ -1,0 +1,233 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// A Document is one document as this region has it.
+type Document struct {
+	ID         string
+	Collection *core.Collection
+	// Tag names the version: it is made of the document's heads.
+	Tag  string
+	View crdt.View
+	// Versions are the heads, in canonical order.
+	Versions []crdt.Version
+	// Have is the region's vector at the moment of the read: the client's token.
+	Have crdt.Vector
+}
+
+// ListOptions say which documents to list, by id.
+type ListOptions struct {
+	Prefix string
+	// After is the id behind which to start.
+	After string
+	// Limit is the most documents on a page, 1 to MaxListLimit.
+	Limit int
+}
+
+// MaxListLimit is the greatest ListOptions.Limit.
+const MaxListLimit = 1000
+
+// A Page is a part of a listing, of one moment.
+type Page struct {
+	Collection *core.Collection
+	Documents  []Document
+	// More says that there are documents behind the last one.
+	More bool
+	Have crdt.Vector
+}
+
+// Have is what the region holds durably.
+func (r *Region) Have() crdt.Vector { return r.published.Load().have }
+
+// RegionOf returns the name of the region that a replica belongs to, "" if it
+// is not known.
+func (r *Region) RegionOf(id crdt.ReplicaID) string { return r.published.Load().catalog.Region(id) }
+
+// Collection finds a collection by name or incarnation.
+func (r *Region) Collection(name string) (*core.Collection, error) {
+	return r.published.Load().catalog.Collection(name)
+}
+
+// Collections lists all incarnations, those that go by their name first.
+func (r *Region) Collections() []*core.Collection { return r.published.Load().catalog.Collections() }
+
+// Staleness is the age of the latest news of the peer that was not heard for
+// the longest time; if one never was, the time since the start.
+func (r *Region) Staleness() time.Duration {
+	oldest := r.published.Load().oldestNews
+	if oldest.IsZero() || oldest.Before(r.started) {
+		oldest = r.started
+	}
+	if len(r.cfg.Peers) == 0 {
+		return 0
+	}
+	return max(r.cfg.Clock().Sub(oldest), 0)
+}
+
+// Wait waits until the region holds all of v. When ctx ends first the error is
+// ErrBehind.
+func (r *Region) Wait(ctx context.Context, v crdt.Vector) error {
+	for {
+		p := r.published.Load()
+		if p.have.Covers(v) {
+			return nil
+		}
+		select {
+		case <-p.changed:
+		case <-r.stopped:
+			return ErrStopped
+		case <-ctx.Done():
+			var lag uint64
+			for _, s := range p.have.Missing(v) {
+				lag += s.To - s.From + 1
+			}
+			return fmt.Errorf("%w: it lacks %d changes", ErrBehind, lag)
+		}
+	}
+}
+
+// Get reads one document. A document that is not there is no error: its View
+// says that it does not exist.
+func (r *Region) Get(_ context.Context, collection, id string) (Document, error) {
+	catalog := r.published.Load().catalog
+	col, err := catalog.Collection(collection)
+	if err != nil {
+		return Document{}, err
+	}
+	if err := core.CheckID(id); err != nil {
+		return Document{}, err
+	}
+	// The vector must not be older than the document nor newer: one snapshot.
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	have, err := core.DurableHave(snap)
+	if err != nil {
+		return Document{}, readError(err)
+	}
+	record, err := snap.Doc(store.DocKey{Collection: col.Incarnation, ID: id})
+	if err != nil {
+		return Document{}, readError(err)
+	}
+	d := Document{ID: id, Collection: col, Have: have}
+	if record == nil {
+		return d, nil
+	}
+	return d, d.fill(catalog, record)
+}
+
+func readError(err error) error { return fmt.Errorf("%w: %w", ErrStorage, err) }
+
+// fill decodes a stored document and shows it under its collection's policy.
+func (d *Document) fill(catalog *core.Catalog, record []byte) error {
+	s, err := core.DecodeDocument(record)
+	if err != nil {
+		return readError(fmt.Errorf("document %q of %s: %w", d.ID, d.Collection.Name, err))
+	}
+	d.Tag = crdt.VersionTag(s.Heads().Dots())
+	d.View = s.View(catalog.Resolve(d.Collection, d.ID))
+	d.Versions = s.Versions()
+	return nil
+}
+
+// List reads a page of a collection, in the order of the ids' bytes.
+func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Page, error) {
+	catalog := r.published.Load().catalog
+	col, err := catalog.Collection(collection)
+	if err != nil {
+		return Page{}, err
+	}
+	if o.Limit < 1 || o.Limit > MaxListLimit {
+		return Page{}, fmt.Errorf("%w: limit must be 1 to %d", core.ErrInvalid, MaxListLimit)
+	}
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	p := Page{Collection: col}
+	if p.Have, err = core.DurableHave(snap); err != nil {
+		return Page{}, readError(err)
+	}
+	for e, err := range snap.Docs(col.Incarnation, o.Prefix, o.After) {
+		if err != nil {
+			return Page{}, readError(err)
+		}
+		if err := ctx.Err(); err != nil {
+			return Page{}, err
+		}
+		d := Document{ID: e.ID, Collection: col, Have: p.Have}
+		if err := d.fill(catalog, e.State); err != nil {
+			return Page{}, err
+		}
+		if !d.View.Exists {
+			continue
+		}
+		if len(p.Documents) == o.Limit {
+			p.More = true
+			break
+		}
+		p.Documents = append(p.Documents, d)
+	}
+	return p, nil
+}
+
+// Write makes one atomic change. It returns when the change is durable here;
+// no other region is waited for (I9).
+func (r *Region) Write(ctx context.Context, w core.Write) (core.Receipt, error) {
+	res, err := r.submit(ctx, w)
+	if err != nil {
+		return core.Receipt{}, err
+	}
+	return res.(core.Receipt), nil
+}
+
+// PutCollection makes a collection or changes its settings.
+func (r *Region) PutCollection(ctx context.Context, p core.PutCollection) (core.CollectionReceipt, error) {
+	res, err := r.submit(ctx, p)
+	if err != nil {
+		return core.CollectionReceipt{}, err
+	}
+	return res.(core.CollectionReceipt), nil
+}
+
+// deleteBatch is how many documents one change of DeleteCollection deletes.
+const deleteBatch = 500
+
+// DeleteCollection deletes a collection's documents, in several changes, and
+// then the collection. An edit made concurrently elsewhere survives and stays
+// readable under the collection's incarnation.
+func (r *Region) DeleteCollection(ctx context.Context, name string) (core.CollectionReceipt, error) {
+	col, err := r.Collection(name)
+	if err != nil {
+		return core.CollectionReceipt{}, err
+	}
+	incarnation := col.Incarnation.String()
+	for {
+		page, err := r.List(ctx, incarnation, ListOptions{Limit: deleteBatch})
+		if err != nil {
+			return core.CollectionReceipt{}, err
+		}
+		if len(page.Documents) == 0 {
+			break
+		}
+		var w core.Write
+		for _, d := range page.Documents {
+			w.Docs = append(w.Docs, core.DocWrite{Collection: incarnation, ID: d.ID, Edit: crdt.Edit{Kind: crdt.EditDelete}})
+		}
+		// Someone else may have deleted one of them: the next page tells.
+		if _, err := r.Write(ctx, w); err != nil && !errors.Is(err, crdt.ErrNotFound) {
+			return core.CollectionReceipt{}, err
+		}
+	}
+	res, err := r.submit(ctx, core.DropCollection{Name: incarnation})
+	if err != nil {
+		return core.CollectionReceipt{}, err
+	}
+	return res.(core.CollectionReceipt), nil
+}

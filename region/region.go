@@ -1,0 +1,373 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// A Region is the leader of one region. Its methods may be called by any
+// goroutine while Run is running.
+type Region struct {
+	cfg       Config
+	store     store.Store
+	transport transport.Transport
+	log       *slog.Logger
+
+	submits chan submission
+	events  chan linkEvent
+	stopped chan struct{} // closed when Run has returned
+	started time.Time
+
+	published atomic.Pointer[published]
+	refused   map[crdt.Dot]string // owned by the owner
+
+	mu    sync.Mutex // of links, which only the owner changes
+	links map[string]transport.Link
+}
+
+// published is what readers may see: it is durable.
+type published struct {
+	have       crdt.Vector
+	catalog    *core.Catalog
+	oldestNews time.Time
+	writable   error
+	changed    chan struct{} // closed when there is a newer one
+}
+
+type submission struct {
+	ask   any
+	reply chan core.Reply
+}
+
+// A linkEvent is something that the transport reports. Message is nil for a
+// link that came up, or went down if down is set.
+type linkEvent struct {
+	link    transport.Link
+	down    error
+	message wire.Message
+}
+
+// New makes a region from its store and its transport. The store is not closed
+// by the region.
+func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	r := &Region{
+		cfg: cfg, store: st, transport: tr,
+		log:     cfg.Logger.With("region", cfg.Region),
+		submits: make(chan submission, cfg.Mailbox),
+		events:  make(chan linkEvent, cfg.Mailbox),
+		stopped: make(chan struct{}),
+		started: cfg.Clock(),
+		refused: map[crdt.Dot]string{},
+		links:   map[string]transport.Link{},
+	}
+	c, err := core.New(cfg.core(nil), st)
+	if err != nil {
+		return nil, err
+	}
+	r.published.Store(&published{
+		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, changed: make(chan struct{}),
+	})
+	return r, nil
+}
+
+// Name is the region's name.
+func (r *Region) Name() string { return r.cfg.Region }
+
+// Run serves until ctx ends, or the store fails. It may be called once.
+func (r *Region) Run(ctx context.Context) error {
+	defer close(r.stopped)
+	g, ctx := errgroup.WithContext(ctx)
+	streams := make(chan streamJob, r.cfg.Streams)
+	for range r.cfg.Streams {
+		g.Go(func() error { return r.serveStreams(ctx, streams) })
+	}
+	g.Go(func() error { return r.transport.Run(ctx, handler{r, ctx}) })
+	g.Go(func() error {
+		o := &owner{Region: r, ctx: ctx, streams: streams, waiting: map[uint64]chan core.Reply{}}
+		return o.run()
+	})
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Ready reports why the region does not take writes yet, or nil.
+func (r *Region) Ready() error {
+	select {
+	case <-r.stopped:
+		return ErrStopped
+	default:
+		return r.published.Load().writable
+	}
+}
+
+// submit hands something to the owner and waits for the answer.
+func (r *Region) submit(ctx context.Context, ask any) (any, error) {
+	s := submission{ask: ask, reply: make(chan core.Reply, 1)}
+	select {
+	case r.submits <- s:
+	default:
+		return nil, ErrBusy
+	}
+	select {
+	case reply := <-s.reply:
+		return reply.Result, reply.Err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the outcome of the write is not known: %w", ctx.Err())
+	case <-r.stopped:
+		return nil, ErrStopped
+	}
+}
+
+// An owner is the goroutine that owns the core and with it all documents.
+type owner struct {
+	*Region
+	ctx     context.Context
+	core    *core.Core
+	streams chan streamJob
+	waiting map[uint64]chan core.Reply
+	nextID  uint64
+	// full is until when nothing is tried because the disk was full.
+	full    time.Time
+	fullErr error
+}
+
+// maxBatchEvents is the most events that one step takes.
+const maxBatchEvents = 1024
+
+// fullRetry is how long after a commit failed for want of room the next is tried.
+const fullRetry = time.Second
+
+func (o *owner) run() error {
+	defer o.abandon(ErrStopped)
+	if err := o.restart(); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(core.TickEvery)
+	defer ticker.Stop()
+	for {
+		events := o.collect(ticker.C)
+		if o.ctx.Err() != nil {
+			return nil
+		}
+		if len(events) == 0 {
+			continue
+		}
+		for more := true; more; {
+			fx, err := o.core.Step(o.cfg.Clock(), events)
+			if err == nil {
+				err = o.carryOut(fx)
+			}
+			if err != nil {
+				if err := o.recover(err); err != nil {
+					return err
+				}
+				break
+			}
+			more, events = fx.More, nil
+		}
+	}
+}
+
+// collect waits for something to do and takes what there is, up to a bound.
+// While the disk is full it answers writes at once and leaves messages where they are.
+func (o *owner) collect(tick <-chan time.Time) []core.Event {
+	inbound := o.events
+	if o.cfg.Clock().Before(o.full) {
+		inbound = nil
+	}
+	var events []core.Event
+	select {
+	case <-o.ctx.Done():
+		return nil
+	case <-tick:
+		events = append(events, core.Tick{})
+	case s := <-o.submits:
+		events = o.admit(events, s)
+	case e := <-inbound:
+		events = o.translate(events, e)
+	}
+	for len(events) < maxBatchEvents {
+		select {
+		case s := <-o.submits:
+			events = o.admit(events, s)
+		case e := <-inbound:
+			events = o.translate(events, e)
+		default:
+			return events
+		}
+	}
+	return events
+}
+
+func (o *owner) admit(events []core.Event, s submission) []core.Event {
+	if _, inspect := s.ask.(core.Inspect); !inspect && o.cfg.Clock().Before(o.full) {
+		s.reply <- core.Reply{Err: o.fullErr}
+		return events
+	}
+	o.nextID++
+	o.waiting[o.nextID] = s.reply
+	return append(events, core.Submit{ID: o.nextID, Ask: s.ask})
+}
+
+func (o *owner) translate(events []core.Event, e linkEvent) []core.Event {
+	peer := e.link.Peer()
+	switch {
+	case e.message != nil:
+		if o.links[peer] != e.link {
+			return events // a straggler of a link that is down
+		}
+		return append(events, core.Received{Peer: peer, Message: e.message})
+	case e.down != nil:
+		if o.links[peer] != e.link {
+			return events
+		}
+		o.mu.Lock()
+		delete(o.links, peer)
+		o.mu.Unlock()
+		o.log.Info("link down", "peer", peer, "reason", e.down)
+		return append(events, core.LinkDown{Peer: peer})
+	}
+	o.mu.Lock()
+	o.links[peer] = e.link
+	o.mu.Unlock()
+	return append(events, core.LinkUp{Peer: peer})
+}
+
+// carryOut commits a step's batch and then does the rest of its effects.
+func (o *owner) carryOut(fx core.Effects) error {
+	for _, n := range fx.Notes {
+		level := slog.LevelInfo
+		if n.Warn {
+			level = slog.LevelWarn
+		}
+		o.log.Log(o.ctx, level, n.Text, n.Args...)
+	}
+	if fx.Batch != nil {
+		if err := o.store.Commit(fx.Batch); err != nil {
+			return err
+		}
+	}
+	o.publish(fx)
+	for _, rep := range fx.Replies {
+		o.waiting[rep.ID] <- rep
+		delete(o.waiting, rep.ID)
+	}
+	// Only the owner changes links, so it reads them without the lock.
+	for _, s := range fx.Sends {
+		if l, ok := o.links[s.Peer]; ok {
+			l.Send(s.Message) // a message that is dropped shows in the vectors
+		}
+	}
+	for _, s := range fx.Streams {
+		if l, ok := o.links[s.Peer]; ok {
+			o.offer(streamJob{l, s})
+		}
+	}
+	for _, c := range fx.Closes {
+		if l, ok := o.links[c.Peer]; ok {
+			l.Close(c.Err)
+		}
+	}
+	if fx.Plan != nil {
+		o.setPeers(*fx.Plan)
+	}
+	return nil
+}
+
+func (o *owner) publish(fx core.Effects) {
+	old := o.published.Load()
+	next := &published{fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, old.changed}
+	if old.have.Compare(fx.Have) == crdt.Equal {
+		o.published.Store(next)
+		return
+	}
+	next.changed = make(chan struct{})
+	o.published.Store(next)
+	close(old.changed)
+}
+
+func (o *owner) setPeers(plan topology.Plan) {
+	// All members may dial, since plans made from different observations may
+	// differ; only those of the plan are dialled.
+	peers := make(map[string]transport.Endpoint, len(o.cfg.Peers))
+	for name, addr := range o.cfg.Peers {
+		peers[name] = transport.Endpoint{Addr: addr, Dial: plan.Dials(name)}
+	}
+	o.transport.SetPeers(peers)
+}
+
+// recover goes on after a failed step, with a new core made from what is
+// durable. Only a store that cannot be used any more is fatal.
+func (o *owner) recover(err error) error {
+	var bad *core.BadChangeError
+	switch {
+	case errors.As(err, &bad):
+		o.log.Error("a change of a peer cannot be applied; it and what depends on it are refused", "peer", bad.Peer, "dot", bad.Dot, "error", bad.Err)
+		o.refused[bad.Dot] = bad.Error()
+		if l, ok := o.links[bad.Peer]; ok {
+			l.Close(bad)
+		}
+		err = fmt.Errorf("%w: %w", ErrStorage, err)
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrBatchTooLarge):
+		o.log.Error("writes are refused", "error", err, "retry", fullRetry)
+		err = fmt.Errorf("%w: %w", ErrStorage, err)
+		o.full, o.fullErr = o.cfg.Clock().Add(fullRetry), err
+	default:
+		err = fmt.Errorf("%w: %w", ErrStorage, err)
+		o.abandon(err)
+		return err
+	}
+	o.abandon(err)
+	return o.restart()
+}
+
+// abandon answers whoever waits for a core that is given up.
+func (o *owner) abandon(err error) {
+	for id, reply := range o.waiting {
+		reply <- core.Reply{Err: err}
+		delete(o.waiting, id)
+	}
+}
+
+// restart makes a core from what is durable, and tells it of the links that are up.
+func (o *owner) restart() error {
+	c, err := core.New(o.cfg.core(o.refused), o.store)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	o.core = c
+	events := []core.Event{core.Tick{}}
+	for name := range o.links {
+		events = append(events, core.LinkUp{Peer: name})
+	}
+	fx, err := c.Step(o.cfg.Clock(), events)
+	if err == nil {
+		err = o.carryOut(fx)
+	}
+	if errors.Is(err, store.ErrFull) {
+		// The first change of a replica found no room. Reads work; later steps try again.
+		o.full, o.fullErr = o.cfg.Clock().Add(fullRetry), fmt.Errorf("%w: %w", ErrStorage, err)
+		o.core, err = core.New(o.cfg.core(o.refused), o.store)
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+package region
+
+import (
+	"context"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport"
+)
+
+// VectorStatus is a vector as JSON: replica id to sequence number.
+type VectorStatus map[string]uint64
+
+func vectorStatus(v crdt.Vector) VectorStatus {
+	out := VectorStatus{}
+	for r, seq := range v.All() {
+		out[r.String()] = seq
+	}
+	return out
+}
+
+// ClusterStatus is the cluster as this region sees it.
+type ClusterStatus struct {
+	Cluster string `json:"cluster"`
+	Region  string `json:"region"`
+	Replica string `json:"replica"`
+	// Vector is what this region holds, Held what every region is known to
+	// hold, Stable that below which nothing concurrent can still arrive.
+	Vector   VectorStatus   `json:"vector"`
+	Held     VectorStatus   `json:"held"`
+	Stable   VectorStatus   `json:"stable"`
+	Topology topology.Spec  `json:"topology"`
+	Inbox    InboxStatus    `json:"inbox"`
+	Problem  string         `json:"problem,omitempty"`
+	Storage  StorageStatus  `json:"storage"`
+	Regions  []RegionStatus `json:"regions"`
+}
+
+// InboxStatus tells what waits for changes that it depends on.
+type InboxStatus struct {
+	Changes int `json:"changes"`
+	Bytes   int `json:"bytes"`
+}
+
+// StorageStatus tells what the store takes on disk, in bytes. Free is -1 if unknown.
+type StorageStatus struct {
+	Records int64 `json:"records"`
+	Journal int64 `json:"journal"`
+	Free    int64 `json:"free"`
+}
+
+// RegionStatus is another region as this one sees it.
+type RegionStatus struct {
+	Region  string       `json:"region"`
+	Replica string       `json:"replica,omitempty"`
+	Vector  VectorStatus `json:"vector"`
+	// Lag counts the changes held here that the region is not known to have,
+	// LagSeconds for how long it has lacked the oldest of them.
+	Lag        uint64  `json:"lag"`
+	LagSeconds float64 `json:"lag_seconds"`
+	// Missing counts the changes that it has and this region lacks.
+	Missing uint64 `json:"missing"`
+	// ClockOffsetMs is its clock minus ours, half a round trip taken into account.
+	ClockOffsetMs float64 `json:"clock_offset_ms"`
+	// LastHeard is when news of it last came, over any path.
+	LastHeard *time.Time `json:"last_heard,omitempty"`
+	// Hears are the regions that it says it hears.
+	Hears []string   `json:"hears"`
+	Link  LinkStatus `json:"link"`
+}
+
+// States of a link in LinkStatus.
+const (
+	LinkStateUp     = "up"
+	LinkStateSilent = "silent" // there is a connection but nothing is heard
+	LinkStateDown   = "down"
+)
+
+// LinkStatus is the direct link with a region.
+type LinkStatus struct {
+	State     string     `json:"state"`
+	Since     *time.Time `json:"since,omitempty"`
+	RTTMs     float64    `json:"rtt_ms"`
+	BytesIn   uint64     `json:"bytes_in"`
+	BytesOut  uint64     `json:"bytes_out"`
+	Dropped   uint64     `json:"dropped"`
+	Address   string     `json:"address,omitempty"`
+	LastError string     `json:"last_error,omitempty"`
+}
+
+// Cluster tells how the cluster looks from here.
+func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
+	res, err := r.submit(ctx, core.Inspect{})
+	if err != nil {
+		return ClusterStatus{}, err
+	}
+	s := res.(core.Status)
+	out := ClusterStatus{
+		Cluster: r.cfg.Cluster, Region: s.Region, Replica: s.Replica.String(),
+		Vector: vectorStatus(s.Have), Held: vectorStatus(s.Held), Stable: vectorStatus(s.Stable),
+		Topology: s.Spec, Inbox: InboxStatus(s.Inbox), Problem: s.Fenced, Regions: []RegionStatus{},
+	}
+	sizes, err := r.store.Sizes()
+	if err != nil {
+		return ClusterStatus{}, readError(err)
+	}
+	out.Storage = StorageStatus(sizes)
+	states := r.transport.Peers()
+	for _, p := range s.Peers {
+		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))
+	}
+	return out, nil
+}
+
+func (r *Region) regionStatus(p core.PeerStatus, state transport.PeerState) RegionStatus {
+	out := RegionStatus{
+		Region: p.Region, Vector: vectorStatus(p.Have), Lag: p.Lag, LagSeconds: p.Behind.Seconds(),
+		Missing: p.Missing, Hears: p.Links,
+		Link: LinkStatus{State: LinkStateDown, Address: state.Endpoint.Addr},
+	}
+	if out.Hears == nil {
+		out.Hears = []string{}
+	}
+	if !p.Replica.IsZero() {
+		out.Replica = p.Replica.String()
+	}
+	if !p.LastHeard.IsZero() {
+		t := p.LastHeard.UTC()
+		out.LastHeard = &t
+	}
+	r.mu.Lock()
+	link := r.links[p.Region]
+	r.mu.Unlock()
+	if link == nil {
+		if state.LastError != nil {
+			out.Link.LastError = state.LastError.Error()
+		}
+		return out
+	}
+	st := link.Stats()
+	since := st.Since.UTC()
+	out.Link.State, out.Link.Since = LinkStateSilent, &since
+	if p.Heard {
+		out.Link.State = LinkStateUp
+	}
+	out.Link.RTTMs = milliseconds(st.RTT)
+	out.Link.BytesIn, out.Link.BytesOut, out.Link.Dropped = st.BytesIn, st.BytesOut, st.Dropped
+	out.ClockOffsetMs = milliseconds(p.Offset + st.RTT/2)
+	return out
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
