@@ -25,21 +25,19 @@ const (
 	// it. It is raised when an older Meridian could not read what a newer writes.
 	formatVersion = 1
 	formatFile    = "FORMAT"
+	newFormatFile = formatFile + ".new"
 	formatPrefix  = "meridian store "
 	badgerDir     = "badger"
-	badgerLock    = "LOCK" // Badger writes its process id here
+	lockFile      = "LOCK"
 	dirMode       = 0o700
 	fileMode      = 0o600
 )
 
-// prepareFolder makes dir a folder of this format, or tells why it must be left alone.
-func prepareFolder(dir string) error {
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
-	}
+// checkFolder tells whether dir is a folder of ours, or empty. It changes nothing.
+func checkFolder(dir string) error {
 	b, err := os.ReadFile(filepath.Join(dir, formatFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return initFolder(dir)
+		return checkEmpty(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("read the format of the data folder: %w", err)
@@ -54,37 +52,50 @@ func prepareFolder(dir string) error {
 		return fmt.Errorf("%w: %s has format %d, and this version of Meridian knows up to %d; "+
 			"run the version that wrote it, or a later one", ErrNewerFormat, dir, n, formatVersion)
 	}
-	return os.MkdirAll(filepath.Join(dir, badgerDir), dirMode)
+	return nil
 }
 
-// initFolder marks an empty folder as ours. Until the mark is there the folder
-// holds nothing else of ours, so a crash on the way leaves a folder that can be
-// initialised again.
-func initFolder(dir string) error {
+func checkEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("read the data folder: %w", err)
 	}
-	tmp := formatFile + ".new"
 	for _, e := range entries {
-		if name := e.Name(); name != tmp && name != "lost+found" {
+		switch name := e.Name(); name {
+		case newFormatFile, lockFile, "lost+found":
+		default:
 			return fmt.Errorf("%w: %s holds %q but no file %s; name an empty or a new folder",
 				ErrNotOurs, dir, name, formatFile)
 		}
 	}
-	if err := writeFileSync(filepath.Join(dir, tmp), formatPrefix+strconv.Itoa(formatVersion)+"\n"); err != nil {
-		return fmt.Errorf("mark the data folder: %w", wrapFull(err))
+	return nil
+}
+
+// prepareFolder makes a folder that may be ours a folder of this format. Until
+// the mark is there it holds nothing else of ours, so after a crash on the way
+// it can be prepared again.
+func prepareFolder(dir string) error {
+	if err := checkFolder(dir); err != nil {
+		return err
 	}
-	if err := os.Rename(filepath.Join(dir, tmp), filepath.Join(dir, formatFile)); err != nil {
-		return fmt.Errorf("mark the data folder: %w", err)
+	path := filepath.Join(dir, formatFile)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		tmp := filepath.Join(dir, newFormatFile)
+		err := writeFileSync(tmp, formatPrefix+strconv.Itoa(formatVersion)+"\n")
+		if err == nil {
+			err = os.Rename(tmp, path)
+		}
+		if err != nil {
+			return fmt.Errorf("mark the data folder: %w", wrapFull(err))
+		}
+		if err := syncDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(filepath.Join(dir, badgerDir), dirMode); err != nil {
 		return fmt.Errorf("make the data folder: %w", wrapFull(err))
 	}
-	if err := syncDir(dir); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
+	return syncDir(dir)
 }
 
 func writeFileSync(path, text string) error {
@@ -108,14 +119,62 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// lockHolder tells who has the folder, as far as can be known.
-func lockHolder(dir string) string {
-	b, err := os.ReadFile(filepath.Join(dir, badgerDir, badgerLock))
+// lockFolder makes the folder this process's own until the file is closed.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", wrapFull(err))
+	}
+	taken, err := tryLock(f)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("lock the data folder: %w", err)
+	case !taken:
+		err = errLocked(dir)
+	default:
+		// The process id is for people. A disk without room for it is no reason to fail.
+		if err := f.Truncate(0); err == nil {
+			_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		}
+		return f, nil
+	}
+	return nil, errors.Join(err, f.Close())
+}
+
+func errLocked(dir string) error {
+	holder := "another process"
+	b, err := os.ReadFile(filepath.Join(dir, lockFile))
 	if pid, perr := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && perr == nil {
 		if pid == os.Getpid() {
-			return "this process (pid " + strconv.Itoa(pid) + ")"
+			holder = "this process"
 		}
-		return "another process (pid " + strconv.Itoa(pid) + ")"
+		holder += " (pid " + strconv.Itoa(pid) + ")"
 	}
-	return "another process"
+	return fmt.Errorf("%w: %s is used by %s; stop it or name another folder", ErrLocked, dir, holder)
+}
+
+// removeEmptyJournals removes journals of no length. Badger leaves one when it is
+// killed between creating a file and giving it its length, or between emptying
+// and removing it, and refuses to open a folder that has one.
+func removeEmptyJournals(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("list the journals: %w", err)
+	}
+	for _, e := range entries {
+		if suffix := filepath.Ext(e.Name()); suffix != memSuffix && suffix != vlogSuffix {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return fmt.Errorf("list the journals: %w", err)
+		}
+		if info.Size() > 0 {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("remove an empty journal: %w", err)
+		}
+	}
+	return nil
 }

@@ -27,6 +27,7 @@ type Store struct {
 	log  *slog.Logger
 	blog *logger
 	db   *badger.DB
+	lock *os.File
 
 	// commitMu is held by the commit that is under way.
 	commitMu sync.Mutex
@@ -63,22 +64,21 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	if err := prepareFolder(dir); err != nil {
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", wrapFull(err))
+	}
+	if err := checkFolder(dir); err != nil {
+		return nil, err // before a lock file is left in it
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, opt: opt, log: opt.Logger, blog: &logger{slog: opt.Logger}}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger, blog: &logger{slog: opt.Logger}, lock: lock}
 	s.view.s = s
 	s.idle.L = &s.mu
-	if err := s.checkRoomToOpen(); err != nil {
-		return nil, err
-	}
-	s.db, err = badger.OpenManaged(opt.badger(s.badgerDir(), s.blog))
-	if err != nil {
-		if isLocked(err) {
-			return nil, fmt.Errorf("%w: %s is used by %s; stop it or name another folder",
-				ErrLocked, dir, lockHolder(dir))
-		}
-		return nil, fmt.Errorf("open the store in %s: %w", dir, wrapFull(err))
+	if err := s.openBadger(); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	s.readTs = s.db.MaxVersion()
 	s.nextTs = s.readTs + 1
@@ -86,6 +86,27 @@ func Open(dir string, opt Options) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+func (s *Store) openBadger() error {
+	if err := prepareFolder(s.dir); err != nil {
+		return err
+	}
+	if err := s.checkRoomToOpen(); err != nil {
+		return err
+	}
+	if err := removeEmptyJournals(s.badgerDir()); err != nil {
+		return err
+	}
+	db, err := badger.OpenManaged(s.opt.badger(s.badgerDir(), s.blog))
+	if err != nil {
+		if isLocked(err) {
+			return errLocked(s.dir)
+		}
+		return fmt.Errorf("open the store in %s: %w", s.dir, wrapFull(err))
+	}
+	s.db = db
+	return nil
 }
 
 func (s *Store) badgerDir() string { return filepath.Join(s.dir, badgerDir) }
@@ -130,7 +151,7 @@ func (s *Store) Close() error {
 	}
 	s.mu.Unlock()
 	s.closeOnce.Do(func() {
-		if err := s.db.Close(); err != nil {
+		if err := errors.Join(s.db.Close(), s.lock.Close()); err != nil {
 			s.closeErr = fmt.Errorf("close the store in %s: %w", s.dir, wrapFull(err))
 		}
 	})
