@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
-
-	"github.com/meridiandb/meridian/transport/wire"
 )
 
 // The defaults of Config.
@@ -18,7 +16,7 @@ const (
 	DefaultMaxBulk       = 4
 	DefaultDialTimeout   = 3 * time.Second
 	DefaultBackoffMin    = 100 * time.Millisecond
-	DefaultBackoffMax    = 5 * time.Second
+	DefaultBackoffMax    = 2 * time.Second
 	DefaultStableAfter   = 10 * time.Second
 )
 
@@ -77,8 +75,8 @@ func (c Config) Validate() (Config, error) {
 	switch {
 	case c.QueueBytes < 0:
 		return c, fmt.Errorf("%w: QueueBytes is negative", ErrConfig)
-	case c.BatchBytes < 0 || c.BatchBytes > wire.MaxMessage:
-		return c, fmt.Errorf("%w: BatchBytes must be between 1 and %d", ErrConfig, wire.MaxMessage)
+	case c.BatchBytes < 0 || c.BatchBytes > MaxBatchBytes:
+		return c, fmt.Errorf("%w: BatchBytes must be between 1 and %d", ErrConfig, MaxBatchBytes)
 	case c.MaxBulk < 0 || c.MaxBulk > MaxBulkLimit:
 		return c, fmt.Errorf("%w: MaxBulk must be between 1 and %d", ErrConfig, MaxBulkLimit)
 	case c.DialTimeout < 0 || c.StableAfter < 0:
@@ -89,8 +87,11 @@ func (c Config) Validate() (Config, error) {
 	return c, nil
 }
 
-// MaxBulkLimit is the greatest MaxBulk.
-const MaxBulkLimit = 256
+// Bounds of Config.
+const (
+	MaxBatchBytes = 4 << 20
+	MaxBulkLimit  = 256
+)
 
 func def[T comparable](p *T, v T) {
 	var zero T
