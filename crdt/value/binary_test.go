@@ -109,6 +109,7 @@ func TestDecodeBinaryLimits(t *testing.T) {
 		{"very deep", nested(1 << 20), Limits{}, ErrTooDeep},
 		{"items", list(5), Limits{MaxItems: 5}, nil},
 		{"too many items", list(6), Limits{MaxItems: 5}, ErrTooLarge},
+		{"too many items altogether", AppendBinary(nil, []any{[]any{nil}, []any{nil}, []any{nil}}), Limits{MaxItems: 5}, ErrTooLarge},
 		{"items by default", list(DefaultMaxItems), Limits{}, nil},
 		{"too many by default", list(DefaultMaxItems + 1), Limits{}, ErrTooLarge},
 		{"bytes are not counted", AppendBinary(nil, strings.Repeat("a", 100)), Limits{MaxBytes: 10}, nil},

@@ -113,24 +113,18 @@ func (f *frontier) at(k int) int {
 func (f *frontier) advance(edits int, other *frontier, check bool, work *int) (point, bool) {
 	low, high := max(-edits, edits-2*f.m), min(edits, 2*f.n-edits)
 	for k := low; k <= high && *work > 0; k += 2 {
-		x := -1
-		if edits == 0 {
-			x = 0
-		}
-		if down := f.at(k + 1); edits > 0 && down >= 0 && down-k <= f.m {
-			x = down
-		}
-		if right := f.at(k-1) + 1; edits > 0 && right > x && right > 0 && right <= f.n {
-			x = right
+		x := 0
+		if edits > 0 {
+			x = max(f.at(k+1), f.at(k-1)+1) // down, or right
 		}
 		start := x
-		for x >= 0 && x < f.n && x-k < f.m && f.equal(x, x-k) {
+		for x < f.n && x-k < f.m && f.equal(x, x-k) {
 			x++
 		}
 		*work -= 1 + x - start
 		// The values of the previous round lie on the diagonals between these.
 		f.x[f.m+k] = x
-		if check && x >= 0 {
+		if check {
 			if back := other.at(f.n - f.m - k); back >= 0 && x+back >= f.n {
 				return point{x, x - k}, true
 			}

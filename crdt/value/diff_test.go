@@ -85,6 +85,34 @@ func TestDiffSequenceIsRightAndMinimal(t *testing.T) {
 	})
 }
 
+// sequences lists all sequences of up to n numbers below k.
+func sequences(k, n int) [][]int {
+	all := [][]int{{}}
+	for from := 0; n > 0; n-- {
+		to := len(all)
+		for _, s := range all[from:to] {
+			for i := range k {
+				all = append(all, append(slices.Clone(s), i))
+			}
+		}
+		from = to
+	}
+	return all
+}
+
+func TestDiffSequenceOfAllSmallOnes(t *testing.T) {
+	for _, all := range [][][]int{sequences(2, 6), sequences(3, 4), sequences(1, 9)} {
+		for _, a := range all {
+			for _, b := range all {
+				got, cost := patchSequence(t, a, b, diffInts(a, b))
+				if want := len(a) + len(b) - 2*lcs(a, b); !slices.Equal(got, b) || cost != want {
+					t.Fatalf("from %v to %v: %v in %d edits, %d are enough", a, b, got, cost, want)
+				}
+			}
+		}
+	}
+}
+
 // A small budget must cost minimality only.
 func TestDiffSequenceOutOfWork(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -32,6 +32,7 @@ func TestCheck(t *testing.T) {
 		{"counter in a set", Set{[]any{Counter(1)}}, ErrReserved, ""},
 		{"a loop", loop, ErrTooDeep, strings.Repeat("/0", DefaultMaxDepth)},
 		{"too long", strings.Repeat("a", DefaultMaxBytes), ErrTooLarge, ""},
+		{"too many altogether", []any{make([]any, DefaultMaxItems/2), make([]any, DefaultMaxItems/2)}, ErrTooLarge, "/1"},
 		{"too many", make([]any, DefaultMaxItems+1), ErrTooLarge, ""},
 	} {
 		err := Check(tt.v, DefaultLimits)
@@ -42,6 +43,15 @@ func TestCheck(t *testing.T) {
 		var e *Error
 		if errors.As(err, &e) && (e.Pointer != tt.pointer || e.Offset != -1) {
 			t.Errorf("%s: %v: at %q, byte %d, want %q", tt.name, err, e.Pointer, e.Offset, tt.pointer)
+		}
+	}
+}
+
+func TestSizeOfEscapes(t *testing.T) {
+	for c := range rune(0x3000) {
+		s := "x" + string(c)
+		if got, want := Size(s), len(Append(nil, s, Options{})); got != want {
+			t.Errorf("Size(%q) = %d, want %d", s, got, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package value
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -220,6 +221,17 @@ func TestParseAfterAnError(t *testing.T) {
 		}
 		if got := typed(parse(t, `[[],{},[5],{"a":[6]}]`)); got != `[[],{},[5],{"a":[6]}]` {
 			t.Errorf("after %s: %s", bad, got)
+		}
+	}
+}
+
+// The memory of names is keyed by what was written, which may hold escapes: of
+// many pairs like these, some share a slot.
+func TestParseNamesWithEscapes(t *testing.T) {
+	for i := range 5000 {
+		in := fmt.Sprintf(`[{"%d\\u0062":1},{"%d\u0062":2}]`, i, i)
+		if got, want := typed(parse(t, in)), fmt.Sprintf(`[{"%d\\u0062":1},{"%db":2}]`, i, i); got != want {
+			t.Fatalf("%s is read as %s", in, got)
 		}
 	}
 }
