@@ -258,7 +258,7 @@ func checkValue(v any, l value.Limits) error {
 // refusal adds what package crdt calls an error of package value.
 func refusal(err error) error {
 	switch {
-	case errors.Is(err, crdt.ErrRefused):
+	case errors.Is(err, crdt.ErrRefused), errors.Is(err, crdt.ErrConflict):
 		return err
 	case errors.Is(err, value.ErrPatchPath), errors.Is(err, value.ErrPatchTest):
 		return fmt.Errorf("%w: %w", crdt.ErrConflict, err)
