@@ -61,6 +61,15 @@ func BenchmarkSize(b *testing.B) {
 	benchmarkAppend(b, func(dst []byte, v any) []byte { return dst[:Size(v)] })
 }
 
+func BenchmarkCheck(b *testing.B) {
+	benchmarkAppend(b, func(dst []byte, v any) []byte {
+		if err := Check(v, DefaultLimits); err != nil {
+			b.Fatal(err)
+		}
+		return dst
+	})
+}
+
 func BenchmarkDecodeBinary(b *testing.B) {
 	v, err := Parse([]byte(order), DefaultLimits)
 	if err != nil {

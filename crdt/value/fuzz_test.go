@@ -33,7 +33,7 @@ func FuzzParse(f *testing.F) {
 		if !json.Valid(in) {
 			t.Fatal("this is not JSON")
 		}
-		if err := Check(v, Limits{MaxBytes: 2 * fuzzLimits.MaxBytes, MaxDepth: fuzzLimits.MaxDepth, MaxItems: fuzzLimits.MaxItems}); err != nil {
+		if err := Check(v, Limits{MaxBytes: 4 * fuzzLimits.MaxBytes, MaxDepth: fuzzLimits.MaxDepth, MaxItems: fuzzLimits.MaxItems}); err != nil {
 			t.Fatal(err)
 		}
 		out := Append(nil, v, Options{Types: true})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -48,11 +49,11 @@ func (l Limits) orDefault() Limits {
 func Check(v any, l Limits) error {
 	l = l.orDefault()
 	c := checker{limits: l}
-	if err := c.value(v, 0, nil); err != nil {
+	if err := c.value(v, 0); err != nil {
 		return err
 	}
 	if n := Size(v); n > l.MaxBytes {
-		return &Error{Err: ErrTooLarge, Detail: fmt.Sprintf("%d bytes, at most %d are allowed", n, l.MaxBytes), Offset: -1}
+		return bad(ErrTooLarge, fmt.Sprintf("%d bytes, at most %d are allowed", n, l.MaxBytes))
 	}
 	return nil
 }
@@ -63,84 +64,99 @@ type checker struct {
 }
 
 // value checks v, which lies depth containers below the root.
-func (c *checker) value(v any, depth int, at *place) error {
+func (c *checker) value(v any, depth int) *Error {
 	switch v := v.(type) {
 	case nil, bool, int64, Counter:
 		return nil
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return at.error(ErrNumber, fmt.Sprint(v))
+			return bad(ErrNumber, fmt.Sprint(v))
 		}
 		return nil
 	case string:
-		return c.text(v, at)
+		return checkText(v)
 	case Text:
-		return c.text(string(v), at)
+		return checkText(string(v))
 	case []any:
-		return c.elements(v, depth+1, at)
+		return c.elements(v, depth+1)
 	case Set:
-		if err := c.elements(v, depth+1, at); err != nil {
+		if err := c.elements(v, depth+1); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(v, hasTypes) {
-			return at.error(ErrReserved, setOfTyped)
+			return bad(ErrReserved, setOfTyped)
 		}
 		for i := 1; i < len(v); i++ {
 			if Compare(v[i-1], v[i]) >= 0 {
-				return at.error(ErrReserved, "a set must be sorted and have no duplicates")
+				return bad(ErrReserved, "a set must be sorted and have no duplicates")
 			}
 		}
 		return nil
 	case map[string]any:
-		if err := c.enter(len(v), depth+1, at); err != nil {
-			return err
-		}
-		for name, member := range v {
-			if Reserved(name) {
-				return at.error(ErrReserved, fmt.Sprintf("%q is no member name", name))
-			}
-			if err := c.text(name, at); err != nil {
-				return err
-			}
-			if err := c.value(member, depth+1, &place{parent: at, token: name}); err != nil {
-				return err
-			}
-		}
-		return nil
+		return c.members(v, depth+1)
 	default:
-		return at.error(ErrNotValue, fmt.Sprintf("a Go %T", v))
+		return bad(ErrNotValue, fmt.Sprintf("a Go %T", v))
 	}
 }
 
-func (c *checker) elements(elems []any, depth int, at *place) error {
-	if err := c.enter(len(elems), depth, at); err != nil {
+func (c *checker) elements(elems []any, depth int) *Error {
+	if err := c.enter(len(elems), depth); err != nil {
 		return err
 	}
 	for i, e := range elems {
-		if err := c.value(e, depth, &place{parent: at, index: i, isIndex: true}); err != nil {
+		if err := c.value(e, depth); err != nil {
+			return err.within(strconv.Itoa(i))
+		}
+	}
+	return nil
+}
+
+func (c *checker) members(m map[string]any, depth int) *Error {
+	if err := c.enter(len(m), depth); err != nil {
+		return err
+	}
+	for name, member := range m {
+		if Reserved(name) {
+			return bad(ErrReserved, fmt.Sprintf("%q is no member name", name))
+		}
+		if err := checkText(name); err != nil {
 			return err
+		}
+		if err := c.value(member, depth); err != nil {
+			return err.within(name)
 		}
 	}
 	return nil
 }
 
 // enter accounts for a container of n items.
-func (c *checker) enter(n, depth int, at *place) error {
+func (c *checker) enter(n, depth int) *Error {
 	if depth > c.limits.MaxDepth {
-		return at.error(ErrTooDeep, tooDeep(c.limits))
+		return bad(ErrTooDeep, tooDeep(c.limits))
 	}
 	c.items += n
 	if c.items > c.limits.MaxItems {
-		return at.error(ErrTooLarge, tooMany(c.limits))
+		return bad(ErrTooLarge, tooMany(c.limits))
 	}
 	return nil
 }
 
-func (c *checker) text(s string, at *place) error {
+func checkText(s string) *Error {
 	if !utf8.ValidString(s) {
-		return at.error(ErrSyntax, "invalid UTF-8 in a string")
+		return bad(ErrSyntax, "invalid UTF-8 in a string")
 	}
 	return nil
+}
+
+// bad is an error about a value that was not read from anywhere.
+func bad(sentinel error, detail string) *Error {
+	return &Error{Err: sentinel, Detail: detail, Offset: -1}
+}
+
+// within adds the container that e comes from.
+func (e *Error) within(token string) *Error {
+	e.Pointer = Pointer{token}.String() + e.Pointer
+	return e
 }
 
 func tooDeep(l Limits) string { return fmt.Sprintf("at most %d levels are allowed", l.MaxDepth) }
@@ -192,27 +208,4 @@ func Depth(v any) int {
 		return 0
 	}
 	return deepest + 1
-}
-
-// place is a path kept on the stack, turned into a pointer only for an error.
-type place struct {
-	parent  *place
-	token   string
-	index   int
-	isIndex bool
-}
-
-func (p *place) pointer() Pointer {
-	if p == nil {
-		return nil
-	}
-	token := p.token
-	if p.isIndex {
-		token = fmt.Sprint(p.index)
-	}
-	return append(p.parent.pointer(), token)
-}
-
-func (p *place) error(sentinel error, detail string) error {
-	return &Error{Err: sentinel, Detail: detail, Pointer: p.pointer().String(), Offset: -1}
 }

@@ -23,9 +23,7 @@ import (
 // The members min and max of inc, and delete and insert of splice, may be left
 // out. "move" means, as in RFC 6902, that the element is taken out before the
 // index in "path" is counted. The values of add and remove are plain. Members
-// other than these are refused. l bounds the whole patch, and the depth of each
-// value in it. Besides what [Parse] returns, the error wraps [ErrPatch],
-// [ErrPointer] or [ErrReserved] and names the operation, counted from 0.
+// other than these are refused. Limits and errors are those of [ParseJSONPatch].
 func ParseOps(b []byte, l Limits) ([]Op, error) {
 	return parsePatch(b, l, func(m map[string]any) (Op, error) {
 		f := fields{members: m}

@@ -35,7 +35,7 @@ func Parse(b []byte, l Limits) (any, error) {
 		return nil, err
 	}
 	end := p.dec.InputOffset()
-	if _, err := p.dec.ReadToken(); err != io.EOF {
+	if _, err := p.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, &Error{Err: ErrSyntax, Detail: "something follows the value", Offset: end}
 	}
 	return v, nil
@@ -272,6 +272,9 @@ func (p *parser) object(depth int) (any, error) {
 // typed reads the rest of a typed value, of which the name, at offset, has been
 // read.
 func (p *parser) typed(name string, offset int64, depth int) (any, error) {
+	if p.dec.PeekKind() == '{' { // and not a chain of them, as deep as it likes
+		return nil, p.error(ErrReserved, name+" needs "+typedContent[name], offset)
+	}
 	content, err := p.value(depth)
 	if err != nil {
 		return nil, err

@@ -117,6 +117,7 @@ func TestParseRefuses(t *testing.T) {
 		{`{"$counter":9223372036854775808}`, ErrNumber, "/$counter", 12},
 		{`{"$set":"red"}`, ErrReserved, "/$set", 1},
 		{`{"$set":{}}`, ErrReserved, "/$set", 1},
+		{strings.Repeat(`{"$set":`, 100_000), ErrReserved, "/$set", 1},
 		{`{"$set":[{"$counter":1}]}`, ErrReserved, "/$set", 1},
 		{`{"$set":[[{"$text":""}]]}`, ErrReserved, "/$set", 1},
 		{`{"$text":1}`, ErrReserved, "/$text", 1},

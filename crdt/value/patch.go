@@ -25,8 +25,9 @@ type Op struct {
 // ParseJSONPatch reads a JSON patch (RFC 6902, application/json-patch+json):
 // add, remove, replace, move, copy and test. Members that the RFC does not
 // define are ignored, as it asks. l bounds the whole patch, and the depth of
-// each value in it. Besides what [Parse] returns, the error wraps [ErrPatch] or
-// [ErrPointer] and names the operation, counted from 0.
+// each value and path in it. Besides what [Parse] returns, the error wraps
+// [ErrPatch], [ErrPointer], [ErrReserved] (no path leads through a reserved
+// name) or [ErrTooDeep], and names the operation, counted from 0.
 func ParseJSONPatch(b []byte, l Limits) ([]Op, error) {
 	return parsePatch(b, l, func(m map[string]any) (Op, error) {
 		f := fields{members: m}

@@ -204,7 +204,7 @@ func TestJSONPatchLaws(t *testing.T) {
 		target := anyValue(3).Draw(t, "target")
 		before := typed(target)
 		all := places(target, nil)
-		slices.SortFunc(all, func(a, b Pointer) int { return slices.Compare(a, b) })
+		slices.SortFunc(all, slices.Compare[Pointer])
 		at := rapid.SampledFrom(all).Draw(t, "at")
 		v := anyValue(2).Draw(t, "value")
 		old, ok := Find(target, at)

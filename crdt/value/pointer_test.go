@@ -12,30 +12,30 @@ import (
 func TestPointerExamples(t *testing.T) {
 	const doc = `{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}`
 	v := parse(t, doc)
-	for pointer, want := range map[string]string{
-		"":       plain(v),
-		"/foo":   `["bar","baz"]`,
-		"/foo/0": `"bar"`,
-		"/":      `0`,
-		"/a~1b":  `1`,
-		"/c%d":   `2`,
-		"/e^f":   `3`,
-		"/g|h":   `4`,
-		`/i\j`:   `5`,
-		`/k"l`:   `6`,
-		"/ ":     `7`,
-		"/m~0n":  `8`,
+	for _, tt := range []struct{ pointer, want string }{
+		{"", plain(v)},
+		{"/foo", `["bar","baz"]`},
+		{"/foo/0", `"bar"`},
+		{"/", `0`},
+		{"/a~1b", `1`},
+		{"/c%d", `2`},
+		{"/e^f", `3`},
+		{"/g|h", `4`},
+		{`/i\j`, `5`},
+		{`/k"l`, `6`},
+		{"/ ", `7`},
+		{"/m~0n", `8`},
 	} {
-		p, err := ParsePointer(pointer)
+		p, err := ParsePointer(tt.pointer)
 		if err != nil {
-			t.Errorf("ParsePointer(%q): %v", pointer, err)
+			t.Errorf("ParsePointer(%q): %v", tt.pointer, err)
 			continue
 		}
-		if p.String() != pointer {
-			t.Errorf("%q is written %q", pointer, p.String())
+		if p.String() != tt.pointer {
+			t.Errorf("%q is written %q", tt.pointer, p.String())
 		}
-		if got, ok := Find(v, p); !ok || plain(got) != want {
-			t.Errorf("%q finds %v, %t, want %s", pointer, got, ok, want)
+		if got, ok := Find(v, p); !ok || plain(got) != tt.want {
+			t.Errorf("%q finds %v, %t, want %s", tt.pointer, got, ok, tt.want)
 		}
 	}
 }
