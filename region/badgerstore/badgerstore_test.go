@@ -39,3 +39,10 @@ func factory(opt badgerstore.Options) storetest.Factory {
 func TestConformance(t *testing.T) {
 	storetest.Run(t, factory(badgerstore.Options{MemTableBytes: badgerstore.MinMemTableBytes}))
 }
+
+func TestModel(t *testing.T) {
+	opt := badgerstore.Options{MemTableBytes: badgerstore.MinMemTableBytes, NoSync: true}
+	storetest.RunModel(t, factory(opt))
+}
+
+func BenchmarkStore(b *testing.B) { storetest.RunBenchmarks(b, factory(badgerstore.Options{})) }

@@ -37,6 +37,9 @@ const (
 	valueLogThreshold = 1 << 20
 	valueLogFileBytes = 256 << 20
 	numMemTables      = 2
+	// levelZeroStall is the number of tables in level 0 at which writes wait:
+	// it bounds what one compaction writes anew, and so the reserve.
+	levelZeroStall = 8
 	// gcDiscardRatio is the share of a value log file that must be garbage
 	// before it is rewritten.
 	gcDiscardRatio = 0.5
@@ -96,6 +99,7 @@ func (o Options) badger(dir string, log badger.Logger) badger.Options {
 	b.MetricsEnabled = false
 	b.MemTableSize = o.MemTableBytes
 	b.NumMemtables = numMemTables
+	b.NumLevelZeroTablesStall = levelZeroStall
 	b.ValueThreshold = valueLogThreshold
 	b.ValueLogFileSize = valueLogFileBytes
 	b.BlockCacheSize = o.BlockCacheBytes
