@@ -147,7 +147,7 @@ func peersChange(c *cluster) {
 	a.awaitUps("b", 2)
 	// A wrong address, and then the right one.
 	e := c.add("e", settings())
-	e.tr.SetPeers(map[string]transport.Endpoint{"d": {Addr: "nowhere.invalid:1", Dial: true}})
+	e.tr.SetPeers(map[string]transport.Endpoint{"d": {Addr: "nowhere", Dial: true}})
 	e.start()
 	e.awaitState("d", "an error", func(s transport.PeerState) bool { return s.LastError != nil })
 	d.tr.SetPeers(map[string]transport.Endpoint{"a": {}, "e": {}})
