@@ -1,0 +1,111 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// A buffer is reused between requests: what is read into it, or written from
+// it, must not be kept.
+type buffer struct{ b []byte }
+
+const (
+	// firstRead is how much room a body gets before any of it has arrived.
+	firstRead = 4 << 10
+	// maxPooledBuffer is the largest buffer that is kept for the next request.
+	maxPooledBuffer = 256 << 10
+)
+
+var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, firstRead)} }}
+
+func newBuffer() *buffer { return buffers.Get().(*buffer) }
+
+func (b *buffer) release() {
+	if cap(b.b) <= maxPooledBuffer {
+		b.b = b.b[:0]
+		buffers.Put(b)
+	}
+}
+
+// readBody reads the body of a request, at most limit bytes. One that says that
+// it is larger is refused before any of it is read, and one that does not say,
+// as soon as it is seen to be. The caller releases the buffer.
+func readBody(r *http.Request, limit int) (*buffer, error) {
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return nil, problemf(badMediaType, "bodies are taken without Content-Encoding, not as %.80q", enc)
+	}
+	if r.ContentLength > int64(limit) {
+		return nil, problemf(tooLarge, "the body has %d bytes, at most %d are taken here", r.ContentLength, limit)
+	}
+	buf := newBuffer()
+	b := buf.b[:0]
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Body.Read(b[len(b):min(cap(b), limit+1)])
+		b = b[:len(b)+n]
+		buf.b = b
+		switch {
+		case len(b) > limit:
+			buf.release()
+			return nil, problemf(tooLarge, "the body has more than the %d bytes that are taken here", limit)
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			buf.release()
+			return nil, problemf(malformedRequest, "the body could not be read: %v", err)
+		}
+	}
+}
+
+// mediaType returns the media type of the body, without parameters, "" if none is given.
+func mediaType(r *http.Request) (string, error) {
+	s := r.Header.Get("Content-Type")
+	switch s {
+	case "", MediaJSON, MediaMergePatch, MediaJSONPatch, MediaOps:
+		return s, nil
+	}
+	media, params, err := mime.ParseMediaType(s)
+	if err != nil {
+		return "", problemf(badMediaType, "the Content-Type %.80q cannot be read", s)
+	}
+	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return "", problemf(badMediaType, "JSON is UTF-8, not %.80q", charset)
+	}
+	return media, nil
+}
+
+// needJSON refuses bodies of another media type.
+func needJSON(r *http.Request) error {
+	media, err := mediaType(r)
+	if err != nil {
+		return err
+	}
+	if media != MediaJSON && media != "" {
+		return problemf(badMediaType, "send the body as %s, not %.80s", MediaJSON, media)
+	}
+	return nil
+}
+
+// accepts reports whether the client names a media type in Accept, without
+// refusing it by q=0.
+func accepts(r *http.Request, media string) bool {
+	for _, line := range r.Header["Accept"] {
+		for item := range strings.SplitSeq(line, ",") {
+			if !strings.Contains(item, media) {
+				continue
+			}
+			got, params, err := mime.ParseMediaType(item)
+			if err == nil && got == media {
+				q, given := params["q"]
+				return !given || strings.Trim(q, "0.") != ""
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,334 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
+	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/core"
+)
+
+// getDoc answers GET and HEAD of a document with its JSON alone.
+func (s *Server) getDoc(x *exchange, r *http.Request) error {
+	d, opts, err := s.readDoc(x, r)
+	if err != nil {
+		return err
+	}
+	if !d.View.Exists {
+		return problemf(noDocument, "%s has no document %.200q", d.Collection.Name, d.ID)
+	}
+	status, media, rep := http.StatusOK, jsonMedia, plain
+	if opts.Types {
+		rep = typed
+	}
+	open := isOpen(&d.View)
+	if open && accepts(r, MediaSiblings) {
+		status, media, rep = http.StatusMultipleChoices, siblingsMedia, siblings
+	}
+	tag := documentETag(&d, rep)
+	h := x.Header()
+	h["Etag"] = []string{tag}
+	h["Cache-Control"] = revalidate
+	if open {
+		h["Vary"] = varyAccept
+	}
+	if n := len(d.View.Conflicts); n > 0 {
+		h[HeaderConflict] = []string{conflictName(&d)}
+		h[HeaderConflictCount] = []string{strconv.Itoa(n)}
+	}
+	notModified, err := readPrecondition(r.Header, &d, tag)
+	if err != nil {
+		return err
+	}
+	if notModified {
+		x.empty(r, http.StatusNotModified)
+		return nil
+	}
+	buf := newBuffer()
+	defer buf.release()
+	if rep == siblings {
+		buf.b = s.appendVersions(buf.b, &d, opts)
+	} else {
+		buf.b = value.Append(buf.b, d.View.Value, opts)
+	}
+	buf.b = append(buf.b, '\n')
+	x.answer(r, status, media, buf.b)
+	return nil
+}
+
+// readDoc reads the document of the path, once the request's token holds.
+func (s *Server) readDoc(x *exchange, r *http.Request) (d region.Document, opts value.Options, err error) {
+	collection, id, err := docParams(r)
+	if err != nil {
+		return d, opts, err
+	}
+	q := parseQuery(r, "types")
+	opts.Types = q.flag("types")
+	if q.err != nil {
+		return d, opts, q.err
+	}
+	if err := x.await(r); err != nil {
+		return d, opts, err
+	}
+	if d, err = s.region.Get(r.Context(), collection, id); err != nil {
+		return d, opts, err
+	}
+	x.saw(d.Have)
+	return d, opts, nil
+}
+
+// isOpen reports whether a policy leaves a choice to the client.
+func isOpen(v *crdt.View) bool {
+	for i := range v.Conflicts {
+		if v.Conflicts[i].Open {
+			return true
+		}
+	}
+	return false
+}
+
+// conflictName is what Meridian-Conflict says: the policy that made of the
+// concurrent versions what is shown.
+func conflictName(d *region.Document) string {
+	switch spec := d.Collection.Settings.Policy.Spec().(type) {
+	case string:
+		return spec
+	case map[string]any:
+		for name := range spec { // it has one member
+			return name
+		}
+	}
+	return "unknown"
+}
+
+// putDoc answers PUT of a document.
+func (s *Server) putDoc(x *exchange, r *http.Request) error {
+	collection, id, err := docParams(r)
+	if err != nil {
+		return err
+	}
+	edit, err := s.parsePut(r)
+	if err != nil {
+		return err
+	}
+	return s.writeDoc(x, r, core.DocWrite{Collection: collection, ID: id, Edit: edit})
+}
+
+// parsePut reads a document, or one with the older one that it is based on.
+func (s *Server) parsePut(r *http.Request) (e crdt.Edit, err error) {
+	media, err := mediaType(r)
+	if err != nil {
+		return e, err
+	}
+	limits := s.cfg.Doc
+	switch media {
+	case MediaJSON, "":
+	case MediaBased:
+		// Two documents within one object.
+		limits = value.Limits{MaxBytes: 2 * limits.MaxBytes, MaxDepth: limits.MaxDepth + 1, MaxItems: 2*limits.MaxItems + 2}
+	default:
+		return e, problemf(badMediaType, "send a document as %s, or with the one that it is based on as %s, not as %.80s", MediaJSON, MediaBased, media)
+	}
+	body, err := readBody(r, limits.MaxBytes)
+	if err != nil {
+		return e, err
+	}
+	defer body.release()
+	doc, err := value.ParseObject(body.b, limits)
+	if err != nil {
+		return e, err
+	}
+	e = crdt.Edit{Kind: crdt.EditPut, Value: doc}
+	if media != MediaBased {
+		return e, nil
+	}
+	if r.Header.Get(HeaderBase) != "" {
+		return e, problemf(malformedRequest, "either name the base by %s or bring it along as %s, not both", HeaderBase, MediaBased)
+	}
+	f := object{m: doc}
+	e.BaseValue, e.HasBaseValue = f.document("base"), true
+	e.Value = f.document("value")
+	return e, f.done()
+}
+
+// patchDoc answers PATCH of a document.
+func (s *Server) patchDoc(x *exchange, r *http.Request) error {
+	collection, id, err := docParams(r)
+	if err != nil {
+		return err
+	}
+	edit, err := s.parsePatch(r)
+	if err != nil {
+		return err
+	}
+	return s.writeDoc(x, r, core.DocWrite{Collection: collection, ID: id, Edit: edit})
+}
+
+// parsePatch reads a patch of one of the three media types.
+func (s *Server) parsePatch(r *http.Request) (e crdt.Edit, err error) {
+	media, err := mediaType(r)
+	if err != nil {
+		return e, err
+	}
+	switch media {
+	case MediaMergePatch, MediaJSONPatch, MediaOps:
+	case "":
+		return e, problemf(badMediaType, "a PATCH needs a Content-Type: %s", acceptPatch[0])
+	default:
+		return e, problemf(badMediaType, "a PATCH cannot be %.80s, only %s", media, acceptPatch[0])
+	}
+	body, err := readBody(r, s.cfg.Doc.MaxBytes)
+	if err != nil {
+		return e, err
+	}
+	defer body.release()
+	switch media {
+	case MediaMergePatch:
+		e.Kind = crdt.EditMergePatch
+		e.Value, err = value.ParseObject(body.b, s.cfg.Doc)
+	case MediaJSONPatch:
+		e.Kind = crdt.EditJSONPatch
+		e.Ops, err = value.ParseJSONPatch(body.b, s.cfg.Doc)
+	case MediaOps:
+		e.Kind = crdt.EditOps
+		e.Ops, err = value.ParseOps(body.b, s.cfg.Doc)
+	}
+	if err == nil {
+		err = checkRoot(e.Ops)
+	}
+	return e, err
+}
+
+// checkRoot refuses operations that would put something else than an object in
+// the place of a whole document.
+func checkRoot(ops []value.Op) error {
+	for i := range ops {
+		op := &ops[i]
+		if len(op.Path) > 0 {
+			continue
+		}
+		switch op.Op {
+		case "add", "replace", "set":
+			if _, ok := op.Value.(map[string]any); !ok {
+				return problemf(notObject, "operation %d (%q): the root of a document must stay a JSON object", i, op.Op)
+			}
+		case "move", "copy":
+			return problemf(notObject, "operation %d (%q): a part cannot take the place of the whole document; PUT it", i, op.Op)
+		}
+	}
+	return nil
+}
+
+// writeDoc makes the write of a PUT or PATCH and answers with its receipt.
+func (s *Server) writeDoc(x *exchange, r *http.Request, w core.DocWrite) error {
+	receipt, err := s.write(x, r, w)
+	if err != nil {
+		return err
+	}
+	s.answerReceipt(x, r, &receipt)
+	return nil
+}
+
+// write makes a write of one document under the request's headers: token,
+// preconditions, base.
+func (s *Server) write(x *exchange, r *http.Request, w core.DocWrite) (receipt core.Receipt, err error) {
+	if q := parseQuery(r); q.err != nil {
+		return receipt, q.err
+	}
+	if w.If, err = headerCondition(r.Header); err != nil {
+		return receipt, err
+	}
+	if w.BaseTag, err = parseBase(r.Header.Get(HeaderBase)); err != nil {
+		return receipt, err
+	}
+	if err := x.await(r); err != nil {
+		return receipt, err
+	}
+	return s.submit(x, r, core.Write{Docs: []core.DocWrite{w}})
+}
+
+func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receipt, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
+	defer cancel()
+	receipt, err := s.region.Write(ctx, w)
+	if err != nil {
+		return receipt, err
+	}
+	x.saw(receipt.Have)
+	return receipt, nil
+}
+
+// answerReceipt answers the write of one document.
+func (s *Server) answerReceipt(x *exchange, r *http.Request, receipt *core.Receipt) {
+	d := &receipt.Docs[0]
+	status := http.StatusOK
+	if d.Created {
+		status = http.StatusCreated
+	}
+	buf := newBuffer()
+	defer buf.release()
+	b := append(buf.b, `{"id":`...)
+	b = appendString(b, d.ID)
+	if d.Exists {
+		tag := etagOf(d.Tag, d.Collection.Revision, plain)
+		x.Header()["Etag"] = []string{tag}
+		b = append(b, `,"etag":`...)
+		b = appendString(b, tag)
+	}
+	b = appendDotAndStamp(append(b, ','), receipt.Dot, receipt.Stamp)
+	buf.b = append(b, "}\n"...)
+	x.answer(r, status, jsonMedia, buf.b)
+}
+
+// createDoc answers POST of a document: it is written under a new UUIDv7.
+func (s *Server) createDoc(x *exchange, r *http.Request) error {
+	collection := pathParam(r, "collection")
+	if err := needJSON(r); err != nil {
+		return err
+	}
+	edit, err := s.parsePut(r)
+	if err != nil {
+		return err
+	}
+	id, err := newID()
+	if err != nil {
+		return err
+	}
+	if r.Header.Get(HeaderBase) != "" || r.Header.Get("If-Match") != "" {
+		return problemf(malformedRequest, "a document that is created has no older version: leave out %s and If-Match", HeaderBase)
+	}
+	receipt, err := s.write(x, r, core.DocWrite{Collection: collection, ID: id, Edit: edit})
+	if err != nil {
+		return err
+	}
+	x.Header()["Location"] = []string{docPath(collection, id)}
+	s.answerReceipt(x, r, &receipt)
+	return nil
+}
+
+func newID() (string, error) {
+	id, err := uuid.NewV7()
+	return id.String(), err
+}
+
+// deleteDoc answers DELETE of a document.
+func (s *Server) deleteDoc(x *exchange, r *http.Request) error {
+	collection, id, err := docParams(r)
+	if err != nil {
+		return err
+	}
+	if r.Header.Get(HeaderBase) != "" {
+		return problemf(malformedRequest, "%s goes with PUT and PATCH; a DELETE under If-Match removes what you have seen", HeaderBase)
+	}
+	// The core takes the mode of deletion from the collection's settings.
+	if _, err := s.write(x, r, core.DocWrite{Collection: collection, ID: id, Edit: crdt.Edit{Kind: crdt.EditDelete}}); err != nil {
+		return err
+	}
+	x.empty(r, http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,178 @@
+package api
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+)
+
+// Headers of Meridian's own. They are written in canonical form, so that they
+// can be set in an http.Header as a map.
+const (
+	HeaderToken         = "Meridian-Token"
+	HeaderRegion        = "Meridian-Region"
+	HeaderStaleness     = "Meridian-Staleness-Ms"
+	HeaderBase          = "Meridian-Base"
+	HeaderConflict      = "Meridian-Conflict"
+	HeaderConflictCount = "Meridian-Conflict-Count"
+)
+
+// Media types of bodies.
+const (
+	MediaJSON       = "application/json"
+	MediaProblem    = "application/problem+json"
+	MediaMergePatch = "application/merge-patch+json"
+	MediaJSONPatch  = "application/json-patch+json"
+	MediaOps        = "application/vnd.meridian.ops+json"
+	MediaBased      = "application/vnd.meridian.based+json"
+	MediaSiblings   = "application/vnd.meridian.siblings+json"
+)
+
+// Header values that never change, shared by all answers.
+var (
+	jsonMedia     = []string{MediaJSON}
+	problemMedia  = []string{MediaProblem}
+	siblingsMedia = []string{MediaSiblings}
+	textMedia     = []string{"text/plain; charset=utf-8"}
+	acceptPatch   = []string{MediaMergePatch + ", " + MediaJSONPatch + ", " + MediaOps}
+	noStore       = []string{"no-store"}
+	revalidate    = []string{"no-cache"}
+	varyAccept    = []string{"Accept"}
+)
+
+// An exchange is a request being answered. It is the http.ResponseWriter of the
+// handlers and adds what every answer carries.
+type exchange struct {
+	http.ResponseWriter
+	s      *Server
+	status int // 0 until the header is written
+
+	// asked is the vector of the request's token; have, if known, is what the
+	// answer shows. The answer's token covers both, so that a client that keeps
+	// the last token it got loses nothing, not even by an error.
+	asked, have crdt.Vector
+	hasHave     bool
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// saw notes the vector that the answer shows.
+func (x *exchange) saw(have crdt.Vector) { x.have, x.hasHave = have, true }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// WriteHeader adds the headers that every answer carries.
+func (x *exchange) WriteHeader(status int) {
+	if x.status != 0 {
+		return
+	}
+	x.status = status
+	if !x.hasHave {
+		x.have = x.s.region.Have()
+	}
+	h := x.Header()
+	h[HeaderRegion] = x.s.regionName
+	h[HeaderToken] = []string{encodeToken(x.have.Join(x.asked))}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+func (x *exchange) Write(b []byte) (int, error) {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	return x.ResponseWriter.Write(b)
+}
+
+// answer writes a whole answer.
+func (x *exchange) answer(r *http.Request, status int, media []string, body []byte) {
+	h := x.Header()
+	h["Content-Type"] = media
+	if _, ok := h["Cache-Control"]; !ok {
+		h["Cache-Control"] = noStore
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["X-Content-Type-Options"] = noSniff
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		h[HeaderStaleness] = []string{strconv.FormatInt(max(x.s.region.Staleness(), 0).Milliseconds(), 10)}
+	}
+	x.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = x.Write(body) // the client has gone if this fails
+	}
+}
+
+var noSniff = []string{"nosniff"}
+
+// answerJSON writes an answer that has no document in it.
+func (x *exchange) answerJSON(r *http.Request, status int, body any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	x.answer(r, status, jsonMedia, append(b, '\n'))
+	return nil
+}
+
+// empty writes an answer without a body.
+func (x *exchange) empty(r *http.Request, status int) {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		x.Header()[HeaderStaleness] = []string{strconv.FormatInt(max(x.s.region.Staleness(), 0).Milliseconds(), 10)}
+	}
+	x.WriteHeader(status)
+}
+
+// ServeHTTP admits a request, routes it, and logs how it went.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	x := exchanges.Get().(*exchange)
+	*x = exchange{ResponseWriter: w, s: s}
+	defer s.finish(x, r, start)
+	if isProbe(r) {
+		s.router.ServeHTTP(x, r)
+		return
+	}
+	if s.requests.Add(1) > int64(s.cfg.MaxRequests) {
+		s.requests.Add(-1)
+		x.fail(r, problemf(busy, "%d requests are being served already", s.cfg.MaxRequests))
+		return
+	}
+	defer s.requests.Add(-1)
+	if err := s.crossOrigin.Check(r); err != nil {
+		x.fail(r, problemf(crossOrigin, "%v", err))
+		return
+	}
+	s.router.ServeHTTP(x, r)
+}
+
+// isProbe tells requests that are answered however busy the region is.
+func isProbe(r *http.Request) bool { return r.URL.Path == "/livez" || r.URL.Path == "/readyz" }
+
+// finish turns a panic into an answer and ends the exchange.
+func (s *Server) finish(x *exchange, r *http.Request, start time.Time) {
+	if reason := recover(); reason != nil {
+		if reason == http.ErrAbortHandler {
+			panic(reason)
+		}
+		s.log.Error("a request panicked", "method", r.Method, "path", r.URL.EscapedPath(),
+			"panic", reason, "stack", string(debug.Stack()))
+		if x.status != 0 {
+			panic(http.ErrAbortHandler) // part of the answer is out: end the connection
+		}
+		clear(x.Header())
+		x.fail(r, problemf(internal, "panic"))
+	}
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("method", r.Method),
+			slog.String("path", r.URL.EscapedPath()), slog.Int("status", x.status),
+			slog.Duration("took", time.Since(start)), slog.String("from", r.RemoteAddr))
+	}
+	*x = exchange{}
+	exchanges.Put(x)
+}

@@ -1,0 +1,232 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
+	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// Problem is the body of every answer that is an error (RFC 9457). Type is
+// stable: programs look at it, people at Detail.
+type Problem struct {
+	// Type is ProblemPath and a name; GET of it explains the problem.
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	// Region is the region that answered.
+	Region string `json:"region"`
+	// Retryable says whether the same request can succeed later, or elsewhere.
+	Retryable bool `json:"retryable"`
+	// Pointer is a JSON pointer into the request's body, Offset the byte in it.
+	Pointer string `json:"pointer,omitempty"`
+	Offset  *int64 `json:"offset,omitempty"`
+	// Lag comes with "behind".
+	Lag *Lag `json:"lag,omitempty"`
+}
+
+// ProblemPath is what the types of problems start with.
+const ProblemPath = "/problems/"
+
+// A kind is a type of problem.
+type kind struct {
+	name      string
+	status    int
+	title     string
+	retryable bool
+	explain   string // what it means and what to do
+}
+
+func (k *kind) uri() string { return ProblemPath + k.name }
+
+// The types of problems. README.md lists them, and a test compares.
+var (
+	malformedRequest = &kind{"malformed-request", 400, "Malformed request", false, "A header, a query parameter or the shape of the body is not what the route takes. The detail says which."}
+	malformedJSON    = &kind{"malformed-json", 400, "Malformed JSON", false, "The body is not JSON: RFC 8259, in UTF-8, without duplicate names. \"offset\" is the byte where reading stopped."}
+	malformedPatch   = &kind{"malformed-patch", 400, "Malformed patch", false, "The body is JSON and no patch of the media type that it was sent as."}
+	malformedETag    = &kind{"malformed-etag", 400, "Malformed entity tag", false, "If-Match, If-None-Match and Meridian-Base take entity tags as they came in the header ETag, with their double quotes; the first two also lists of them, or *."}
+	malformedToken   = &kind{"malformed-token", 400, "Malformed token", false, "Meridian-Token is not one that a region gave. Send back what was received, unchanged, or nothing."}
+	malformedCursor  = &kind{"malformed-cursor", 400, "Malformed cursor", false, "The cursor is not one that this route gave for this prefix. Start without one."}
+	crossOrigin      = &kind{"cross-origin", 403, "Cross-origin request refused", false, "A browser sent a write on behalf of a page of another origin. Start the server with that origin as a trusted one if it should be able to."}
+	noRoute          = &kind{"no-such-route", 404, "No such route", false, "Nothing is served under this path. Slashes in document ids are to be written %2F."}
+	unknownColl      = &kind{"unknown-collection", 404, "Unknown collection", false, "No collection has this name. The first write makes one, unless the server was started with --strict-collections: then PUT /v1/collections/{name} does."}
+	noDocument       = &kind{"no-such-document", 404, "No such document", false, "The region holds no such document: it was never written, or is deleted, or has not arrived yet. A Meridian-Token rules the last one out."}
+	unknownRegion    = &kind{"unknown-region", 404, "Unknown region", false, "The cluster has no other region of that name. GET /v1/cluster lists them."}
+	faultsOff        = &kind{"fault-injection-off", 404, "Fault injection is off", false, "Links can be broken on request only where the server was started with --fault-injection."}
+	badMethod        = &kind{"method-not-allowed", 405, "Method not allowed", false, "The path is served, but not with this method. The header Allow lists those that are."}
+	misfit           = &kind{"does-not-fit", 409, "Does not fit the document", false, "The edit is fine in itself and does not fit the document as it is: a test failed, a path or index is not there, a bound was reached. Read the document again."}
+	tooManySiblings  = &kind{"too-many-siblings", 409, "Too many siblings", false, "The document has as many concurrent versions as local writers may make. Resolve them first: PUT with If-Match, or POST …/resolve."}
+	exists           = &kind{"exists", 409, "Exists already", false, "The thing is there already, and different in what cannot be changed, such as a collection's type."}
+	baseGone         = &kind{"base-gone", 410, "Base version is gone", false, "The version named by Meridian-Base is not kept any more (the collection's setting \"keep\"). Send the base itself: PUT with Content-Type application/vnd.meridian.based+json and {\"base\": …, \"value\": …}."}
+	precondition     = &kind{"precondition-failed", 412, "Precondition failed", false, "If-Match or If-None-Match does not hold in this region. Read the document again, decide, and send the new ETag."}
+	tooLarge         = &kind{"too-large", 413, "Too large", false, "The body, the document that would result, or the change is beyond a limit. The detail names it."}
+	badMediaType     = &kind{"unsupported-media-type", 415, "Unsupported media type", false, "The route does not take bodies of this Content-Type or Content-Encoding. For PATCH the header Accept-Patch lists those that it does. Note that curl -d says application/x-www-form-urlencoded by default; curl --json says application/json."}
+	refused          = &kind{"refused", 422, "Refused value", false, "The body is well formed, but the value or operation cannot be kept."}
+	invalid          = &kind{"invalid", 422, "Invalid request", false, "A name, an id or a setting is not a possible one. The detail says what is."}
+	notObject        = &kind{"not-an-object", 422, "Not an object", false, "The root of a document is a JSON object."}
+	tooDeep          = &kind{"too-deep", 422, "Nested too deeply", false, "Arrays and objects are nested deeper than allowed."}
+	inexactNumber    = &kind{"inexact-number", 422, "Number cannot be kept exactly", false, "Integers go to 2^63-1, other numbers are 64-bit floats; a number that would be rounded is refused. Send it as a string, or with fewer digits."}
+	busy             = &kind{"busy", 429, "Busy", true, "The region has as much to do as it takes on. Wait as long as Retry-After says."}
+	internal         = &kind{"internal", 500, "Internal error", false, "A defect of the server. Its log tells more."}
+	fenced           = &kind{"fenced", 503, "Store is fenced", true, "This region's store was found to be a fork of another and takes no writes. Other regions do; the operator of this one has to act."}
+	catchingUp       = &kind{"catching-up", 503, "Catching up", true, "The region's store is new or was rolled back, and takes no writes until it holds what its peers hold."}
+	behind           = &kind{"behind", 503, "Region is behind", true, "The region has not yet received all that Meridian-Token names. \"lag\" says how much is missing. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or ask another region."}
+	notReady         = &kind{"not-ready", 503, "Not ready", true, "The region does not serve yet, or any more."}
+	stopped          = &kind{"stopped", 503, "Stopping", true, "The region is shutting down. Other regions serve."}
+	storage          = &kind{"storage", 503, "Storage failed", true, "The region's disk failed. Nothing that was acknowledged is lost; the region recovers or other regions serve."}
+	timeout          = &kind{"timeout", 503, "Timed out", true, "The region did not answer in time. A write may have been made all the same: read, or make it again under a precondition."}
+	full             = &kind{"storage-full", 507, "Storage full", true, "The region's disk is full. Reads go on; writes do once there is room."}
+)
+
+// kinds lists them all, for GET /problems/.
+var kinds = []*kind{
+	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
+	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, faultsOff, badMethod,
+	misfit, tooManySiblings, exists, baseGone, precondition, tooLarge, badMediaType,
+	refused, invalid, notObject, tooDeep, inexactNumber,
+	busy, internal, fenced, catchingUp, behind, notReady, stopped, storage, timeout, full,
+}
+
+// byError says which problem an error is. The first that matches counts: the
+// precise reasons stand before those that wrap them.
+var byError = []struct {
+	err  error
+	kind *kind
+}{
+	{value.ErrSyntax, malformedJSON},
+	{value.ErrPatch, malformedPatch},
+	{value.ErrPointer, malformedPatch},
+	{value.ErrNotObject, notObject},
+	{value.ErrTooDeep, tooDeep},
+	{value.ErrNumber, inexactNumber},
+	{value.ErrTooLarge, tooLarge},
+	{value.ErrReserved, refused},
+	{crdt.ErrTooLarge, tooLarge},
+	{crdt.ErrTooManySiblings, tooManySiblings},
+	{crdt.ErrConflict, misfit},
+	{value.ErrPatchPath, misfit},
+	{value.ErrPatchTest, misfit},
+	{crdt.ErrNotFound, noDocument},
+	{crdt.ErrRefused, refused},
+	{core.ErrUnknownCollection, unknownColl},
+	{core.ErrPrecondition, precondition},
+	{core.ErrBaseGone, baseGone},
+	{core.ErrExists, exists},
+	{core.ErrTooBig, tooLarge},
+	{core.ErrInvalid, invalid},
+	{core.ErrFenced, fenced},
+	{core.ErrCatchingUp, catchingUp},
+	{region.ErrBusy, busy},
+	{region.ErrBehind, behind},
+	{region.ErrStopped, stopped},
+	{store.ErrFull, full},
+	{store.ErrBatchTooLarge, tooLarge},
+	{region.ErrStorage, storage},
+	{context.DeadlineExceeded, timeout},
+	{context.Canceled, timeout},
+}
+
+// A problemError is an error that says which problem it is.
+type problemError struct {
+	kind    *kind
+	detail  string
+	pointer string
+	lag     *Lag
+}
+
+func (e *problemError) Error() string { return e.kind.title + ": " + e.detail }
+
+func problemf(k *kind, format string, args ...any) *problemError {
+	return &problemError{kind: k, detail: fmt.Sprintf(format, args...)}
+}
+
+// problemOf makes of an error what the client gets to see.
+func problemOf(err error) (k *kind, p Problem) {
+	p.Detail = err.Error()
+	if e, ok := errors.AsType[*problemError](err); ok {
+		k = e.kind
+		if err == error(e) {
+			p.Detail = e.detail
+		}
+		p.Pointer, p.Lag = e.pointer, e.lag
+	} else {
+		k = internal
+		for i := range byError {
+			if errors.Is(err, byError[i].err) {
+				k = byError[i].kind
+				break
+			}
+		}
+	}
+	if e, ok := errors.AsType[*value.Error](err); ok {
+		p.Pointer += e.Pointer
+		if e.Offset >= 0 && p.Pointer == e.Pointer {
+			p.Offset = &e.Offset
+		}
+	}
+	switch k {
+	case internal, storage:
+		// What went wrong inside is the operator's business: it is in the log.
+		p.Detail = k.explain
+	}
+	p.Type, p.Title, p.Status, p.Retryable = k.uri(), k.title, k.status, k.retryable
+	return k, p
+}
+
+// retryAfter is what the header Retry-After says, in seconds.
+const retryAfter = 1
+
+// fail answers with the problem that err is.
+func (x *exchange) fail(r *http.Request, err error) {
+	k, p := problemOf(err)
+	p.Region = x.s.region.Name()
+	switch k {
+	case internal, storage, full:
+		x.s.log.Error("a request failed", "method", r.Method, "path", r.URL.EscapedPath(), "error", err)
+	}
+	h := x.Header()
+	if k.retryable {
+		h["Retry-After"] = []string{strconv.Itoa(retryAfter)}
+	}
+	if k == badMediaType && r.Method == http.MethodPatch {
+		h["Accept-Patch"] = acceptPatch
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		b = []byte(`{"type":"/problems/internal","status":500}`)
+	}
+	x.answer(r, k.status, problemMedia, append(b, '\n'))
+}
+
+// explainProblems answers GET /problems/ and GET /problems/{name}.
+func (s *Server) explainProblems(x *exchange, r *http.Request) error {
+	type explained struct {
+		Type      string `json:"type"`
+		Status    int    `json:"status"`
+		Title     string `json:"title"`
+		Retryable bool   `json:"retryable"`
+		Explain   string `json:"explanation"`
+	}
+	name := pathParam(r, "name")
+	var all []explained
+	for _, k := range kinds {
+		e := explained{k.uri(), k.status, k.title, k.retryable, k.explain}
+		if k.name == name {
+			return x.answerJSON(r, http.StatusOK, e)
+		}
+		all = append(all, e)
+	}
+	if name != "" {
+		return problemf(noRoute, "there is no problem of this name; GET %s lists all", ProblemPath)
+	}
+	return x.answerJSON(r, http.StatusOK, map[string]any{"problems": all})
+}

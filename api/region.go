@@ -1,0 +1,56 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/transport"
+)
+
+// Region is what the API asks of a region; *region.Region is one. All methods
+// are safe for concurrent use.
+type Region interface {
+	// Name is the region's name.
+	Name() string
+	// Ready returns nil when the region serves, or why it does not.
+	Ready() error
+
+	// Write makes an atomic change and returns when it is durable.
+	Write(ctx context.Context, w core.Write) (core.Receipt, error)
+	// PutCollection makes a collection or changes its settings.
+	PutCollection(ctx context.Context, p core.PutCollection) (core.CollectionReceipt, error)
+	// DeleteCollection deletes a collection's documents and then marks it deleted.
+	DeleteCollection(ctx context.Context, name string) (core.CollectionReceipt, error)
+
+	// Collection finds a collection by its name, or by its incarnation
+	// written as a dot.
+	Collection(name string) (*core.Collection, error)
+	// Collections lists all incarnations.
+	Collections() []*core.Collection
+	// Get reads a document. If there is none the view does not exist; that is no error.
+	Get(ctx context.Context, collection, id string) (region.Document, error)
+	// List reads documents in the order of their ids.
+	List(ctx context.Context, collection string, o region.ListOptions) (region.Page, error)
+
+	// RegionOf names the region of a replica, "" if it is not known.
+	RegionOf(r crdt.ReplicaID) string
+	// Have is what the region holds.
+	Have() crdt.Vector
+	// Wait returns when Have covers v, or region.ErrBehind when ctx has ended before.
+	Wait(ctx context.Context, v crdt.Vector) error
+	// Cluster tells how it stands with the region and its peers.
+	Cluster(ctx context.Context) (region.ClusterStatus, error)
+	// Staleness is the age of the news of the peer that was heard least recently.
+	Staleness() time.Duration
+}
+
+// Faults breaks links on request.
+type Faults interface {
+	// SetFault changes the fault of the link with a region; the zero Fault heals it.
+	SetFault(region string, f transport.Fault) error
+	// Faults lists the links that can be broken, with their faults.
+	Faults() map[string]transport.Fault
+}

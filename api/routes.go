@@ -1,0 +1,88 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// A handler answers a request, or returns an error for the table in problem.go.
+type handler func(x *exchange, r *http.Request) error
+
+func handle(h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		x := w.(*exchange)
+		if err := h(x, r); err != nil {
+			x.fail(r, err)
+		}
+	}
+}
+
+// routes builds the router. There is no middleware: what every request needs
+// is done by the exchange, around the router.
+func (s *Server) routes() chi.Router {
+	m := chi.NewRouter()
+	get := func(path string, h handler) {
+		m.Get(path, handle(h))
+		m.Head(path, handle(h))
+	}
+	get("/livez", s.getLivez)
+	get("/readyz", s.getReadyz)
+
+	const collection = "/v1/collections/{collection}"
+	get("/v1/collections", s.listCollections)
+	get(collection, s.getCollection)
+	m.Put(collection, handle(s.putCollection))
+	m.Delete(collection, handle(s.deleteCollection))
+
+	get(collection+"/docs", s.listDocs)
+	m.Post(collection+"/docs", handle(s.createDoc))
+	const doc = collection + "/docs/{id}"
+	get(doc, s.getDoc)
+	m.Put(doc, handle(s.putDoc))
+	m.Patch(doc, handle(s.patchDoc))
+	m.Delete(doc, handle(s.deleteDoc))
+	get(doc+"/versions", s.getVersions)
+	m.Post(doc+"/resolve", handle(s.resolveDoc))
+
+	m.Post("/v1/batch", handle(s.postBatch))
+
+	get("/v1/cluster", s.getCluster)
+	get("/v1/faults/links", s.listFaults)
+	get("/v1/faults/links/{region}", s.getFault)
+	m.Put("/v1/faults/links/{region}", handle(s.putFault))
+
+	get(ProblemPath, s.explainProblems)
+	get(ProblemPath+"{name}", s.explainProblems)
+
+	m.NotFound(handle(func(*exchange, *http.Request) error {
+		return problemf(noRoute, "nothing is served under this path; the routes start with /v1/ and do not end in a slash")
+	}))
+	m.MethodNotAllowed(handle(s.wrongMethod))
+	return m
+}
+
+// wrongMethod tells which methods a path has, also to OPTIONS.
+func (s *Server) wrongMethod(x *exchange, r *http.Request) error {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	var allowed []string
+	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"} {
+		if s.router.Match(chi.NewRouteContext(), method, path) {
+			allowed = append(allowed, method)
+		}
+	}
+	h := x.Header()
+	h["Allow"] = []string{strings.Join(allowed, ", ")}
+	if strings.Contains(h["Allow"][0], http.MethodPatch) {
+		h["Accept-Patch"] = acceptPatch
+	}
+	if r.Method == http.MethodOptions {
+		x.empty(r, http.StatusNoContent)
+		return nil
+	}
+	return problemf(badMethod, "%.20s is not served here, only %s", r.Method, h["Allow"][0])
+}

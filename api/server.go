@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/go-chi/chi/v5"
+	"golang.org/x/net/netutil"
+)
+
+// Server serves a region over HTTP/1.1 and cleartext HTTP/2.
+type Server struct {
+	cfg         Config
+	log         *slog.Logger
+	region      Region
+	regionName  []string // as a header's value
+	router      chi.Router
+	crossOrigin *http.CrossOriginProtection
+	listener    net.Listener
+
+	requests, waiters atomic.Int64
+	// closing ends when Run stops taking requests; it cuts waits short.
+	closing context.Context
+	close   context.CancelFunc
+}
+
+// NewServer returns a server. Nothing listens before Listen or Run.
+func NewServer(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Log, region: cfg.Region, regionName: []string{cfg.Region.Name()},
+		crossOrigin: http.NewCrossOriginProtection(), listener: cfg.Listener,
+	}
+	for _, origin := range cfg.TrustedOrigins {
+		if err := s.crossOrigin.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+	}
+	s.closing, s.close = context.WithCancel(context.Background())
+	s.router = s.routes()
+	return s, nil
+}
+
+// Handler returns the server's routes, for a program that has an http.Server of
+// its own, and for tests. Limits of connections are then that program's.
+func (s *Server) Handler() http.Handler { return s }
+
+// Listen takes the address, unless there is a listener already, and returns
+// the one that clients can use. Run does it if nobody has.
+func (s *Server) Listen() (net.Addr, error) {
+	if s.listener == nil {
+		l, err := net.Listen("tcp", s.cfg.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("HTTP: %w", err)
+		}
+		s.listener = l
+	}
+	return s.listener.Addr(), nil
+}
+
+// Run serves until ctx ends. Then /readyz fails, waits are cut short, requests
+// that are under way may finish within Config.Drain, and Run returns nil once
+// every connection is closed. An error means that the server could not listen
+// or that the listener failed. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	addr, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	// What is cut off at the end of the drain learns of it by its context.
+	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	defer s.close()
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout + MaxWait + s.cfg.Timeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    MaxHeaderBytes,
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	s.log.Info("serving HTTP", "address", addr.String())
+
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(netutil.LimitListener(s.listener, s.cfg.MaxConns)) }()
+	select {
+	case err := <-failed:
+		_ = srv.Close()
+		return fmt.Errorf("HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	s.close()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
+	defer cancel()
+	if err := srv.Shutdown(drain); err != nil {
+		s.log.Warn("requests were cut off at the end of the drain", "drain", s.cfg.Drain, "error", err)
+		abort()
+		_ = srv.Close()
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("HTTP: %w", err)
+	}
+	return nil
+}
