@@ -95,5 +95,5 @@ func (p *regionPriority) reason(versions []Version, first, second int) string {
 		why = fmt.Sprintf("%s is in this collection's order of regions and %s is not", f.Region, name(s))
 	}
 	clock := clockOf(versions)
-	return fmt.Sprintf("%s, so %s is shown and not %s; %s", why, describe(f, clock), describe(s, clock), unseen(versions))
+	return fmt.Sprintf("%s, so %s is shown and not %s; %s", why, describe(f, clock), other(f, s, clock), unseen(versions))
 }

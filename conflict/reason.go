@@ -18,15 +18,15 @@ func newer(versions []Version, first, second int) string {
 	switch {
 	case f.Stamp == s.Stamp && f.Dot.Replica != s.Dot.Replica:
 		return fmt.Sprintf("%s and %s carry the same time, and the greater replica id decides; %s",
-			describe(f, clock), describe(s, clock), unseen(versions))
+			describe(f, clock), other(f, s, clock), unseen(versions))
 	case f.Stamp == s.Stamp:
 		return fmt.Sprintf("%s and %s carry the same time, and the later one is shown; %s",
-			describe(f, clock), describe(s, clock), unseen(versions))
+			describe(f, clock), other(f, s, clock), unseen(versions))
 	case len(versions) > 2:
 		return fmt.Sprintf("%s is the newest of %d, before %s; %s",
-			describe(f, clock), len(versions), describe(s, clock), unseen(versions))
+			describe(f, clock), len(versions), other(f, s, clock), unseen(versions))
 	}
-	return fmt.Sprintf("%s is newer than %s; %s", describe(f, clock), describe(s, clock), unseen(versions))
+	return fmt.Sprintf("%s is newer than %s; %s", describe(f, clock), other(f, s, clock), unseen(versions))
 }
 
 func unseen(versions []Version) string {
@@ -50,6 +50,14 @@ func describe(v *Version, c clock) string {
 		what = "deletion"
 	}
 	return fmt.Sprintf("%s's %s at %s", name(v), what, c.format(v.Stamp))
+}
+
+// other describes a second version, without repeating what it was.
+func other(f, v *Version, c clock) string {
+	if f.Deleted != v.Deleted {
+		return describe(v, c)
+	}
+	return fmt.Sprintf("%s's at %s", name(v), c.format(v.Stamp))
 }
 
 // A clock writes times as short as the versions at hand allow.
