@@ -1,0 +1,142 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Cluster is the cluster as one region sees it.
+type Cluster struct {
+	Cluster  string   `json:"cluster"`
+	Region   string   `json:"region"`
+	Replica  string   `json:"replica"`
+	Vector   Vector   `json:"vector"`
+	Topology Topology `json:"topology"`
+	// Problem, if any, is why the region takes no writes.
+	Problem string `json:"problem,omitempty"`
+	Inbox   struct {
+		Changes int `json:"changes"`
+		Bytes   int `json:"bytes"`
+	} `json:"inbox"`
+	Storage struct {
+		Records int64 `json:"records"`
+		Journal int64 `json:"journal"`
+		Free    int64 `json:"free"`
+	} `json:"storage"`
+	Regions []Region `json:"regions"`
+	// Raw is the answer as it came, with all that is not named here.
+	Raw json.RawMessage `json:"-"`
+}
+
+// A Vector tells how much is held of each replica.
+type Vector map[string]uint64
+
+// Topology is the shape of the links.
+type Topology struct {
+	Kind     string   `json:"kind"`
+	Hub      string   `json:"hub,omitempty"`
+	Deputies []string `json:"deputies,omitempty"`
+}
+
+// A Region is another region, as the one that answered sees it.
+type Region struct {
+	Region        string     `json:"region"`
+	Replica       string     `json:"replica,omitempty"`
+	Vector        Vector     `json:"vector"`
+	Lag           uint64     `json:"lag"`
+	LagSeconds    float64    `json:"lag_seconds"`
+	Missing       uint64     `json:"missing"`
+	ClockOffsetMs float64    `json:"clock_offset_ms"`
+	LastHeard     *time.Time `json:"last_heard,omitempty"`
+	Hears         []string   `json:"hears"`
+	Link          Link       `json:"link"`
+}
+
+// A Link is the direct link with a region.
+type Link struct {
+	State     string     `json:"state"`
+	Since     *time.Time `json:"since,omitempty"`
+	RTTMs     float64    `json:"rtt_ms"`
+	BytesIn   uint64     `json:"bytes_in"`
+	BytesOut  uint64     `json:"bytes_out"`
+	Dropped   uint64     `json:"dropped"`
+	Address   string     `json:"address,omitempty"`
+	LastError string     `json:"last_error,omitempty"`
+}
+
+// Cluster asks the region how it stands with the others.
+func (c *Client) Cluster(ctx context.Context) (*Cluster, error) {
+	s := &Cluster{}
+	a, err := c.decode(ctx, request{method: http.MethodGet, path: "/v1/cluster"}, s)
+	if err != nil {
+		return nil, err
+	}
+	s.Raw = a.body
+	return s, nil
+}
+
+// Ready returns nil if the region takes requests, or why it does not.
+func (c *Client) Ready(ctx context.Context) error { return c.probe(ctx, "/readyz") }
+
+// Live returns nil if the region's process answers.
+func (c *Client) Live(ctx context.Context) error { return c.probe(ctx, "/livez") }
+
+func (c *Client) probe(ctx context.Context, path string) error {
+	_, err := c.do(ctx, request{method: http.MethodGet, path: path, loose: true})
+	return err
+}
+
+// ProbeTimeout bounds how long Nearest waits for the first region to answer.
+const ProbeTimeout = 5 * time.Second
+
+// Nearest returns a client of the nearest of several regions: all are asked at
+// once whether they are ready, and the first to say so is taken. It is only
+// asked when there are several.
+func Nearest(ctx context.Context, addrs ...string) (*Client, error) {
+	if len(addrs) == 0 {
+		return nil, errors.New("no address of a region is given")
+	}
+	first, err := New(addrs[0])
+	if err != nil || len(addrs) == 1 {
+		return first, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, ProbeTimeout, fmt.Errorf("not within %v", ProbeTimeout))
+	defer cancel()
+	clients := make([]*Client, len(addrs))
+	for i, addr := range addrs {
+		if clients[i], err = first.At(addr); err != nil {
+			return nil, err
+		}
+	}
+	type result struct {
+		i   int
+		err error
+	}
+	results := make(chan result, len(addrs))
+	for i, c := range clients {
+		go func() { results <- result{i, c.Ready(ctx)} }()
+	}
+	var errs []error
+	nearest := -1
+	for range clients {
+		r := <-results
+		switch {
+		case nearest >= 0: // too late
+		case r.err == nil:
+			nearest = r.i
+			cancel() // the others, and wait for them
+		case errors.Is(r.err, context.DeadlineExceeded):
+			errs = append(errs, &UnreachableError{Addr: clients[r.i].base, Err: context.Cause(ctx)})
+		default:
+			errs = append(errs, r.err)
+		}
+	}
+	if nearest < 0 {
+		return nil, fmt.Errorf("none of %d regions is ready: %w", len(addrs), errors.Join(errs...))
+	}
+	return clients[nearest], nil
+}

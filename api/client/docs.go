@@ -1,0 +1,273 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Document is one document as a region shows it.
+type Document struct {
+	ID    string          `json:"id"`
+	ETag  string          `json:"etag"`
+	Value json.RawMessage `json:"value"`
+}
+
+// A Read is a document with what its answer said besides. Staleness is the age
+// of what the region last heard of the peer that has been silent longest.
+type Read struct {
+	Document
+	Region    string
+	Staleness time.Duration
+	// Policy and Conflicts tell, if there are any, how many places of the
+	// document were written concurrently, and what settles which is shown.
+	Policy    string
+	Conflicts int
+}
+
+// A Receipt answers a write: it is durable in the region that took it.
+type Receipt struct {
+	ID    string `json:"id"`
+	ETag  string `json:"etag,omitempty"`
+	Dot   string `json:"dot,omitempty"`
+	Stamp string `json:"stamp,omitempty"`
+	// Created says that there was no document before.
+	Created bool   `json:"created"`
+	Region  string `json:"region"`
+}
+
+// WriteOptions are conditions of a write. They hold in the region that takes it.
+type WriteOptions struct {
+	// IfMatch and IfNoneMatch are ETags, with their quotes, or *.
+	IfMatch, IfNoneMatch string
+	// Base is the ETag of the older version that the edit was made on.
+	Base string
+}
+
+func (o WriteOptions) header(media string) http.Header {
+	h := http.Header{}
+	for name, value := range map[string]string{
+		"If-Match": o.IfMatch, "If-None-Match": o.IfNoneMatch, HeaderBase: o.Base, "Content-Type": media,
+	} {
+		if value != "" {
+			h[name] = []string{value}
+		}
+	}
+	return h
+}
+
+// A PatchKind is a media type of patches.
+type PatchKind string
+
+// The kinds of patches.
+const (
+	MergePatch PatchKind = "application/merge-patch+json"
+	JSONPatch  PatchKind = "application/json-patch+json"
+	Operations PatchKind = "application/vnd.meridian.ops+json"
+)
+
+const mediaJSON = "application/json"
+
+func docsPath(collection string) string {
+	return "/v1/collections/" + url.PathEscape(collection) + "/docs"
+}
+
+func docPath(collection, id string) string {
+	escaped := url.PathEscape(id)
+	// A segment of dots would be taken for a step up the path.
+	if id == "." || id == ".." {
+		escaped = strings.ReplaceAll(id, ".", "%2E")
+	}
+	return docsPath(collection) + "/" + escaped
+}
+
+func typesQuery(types bool) url.Values {
+	if !types {
+		return nil
+	}
+	return url.Values{"types": {"1"}}
+}
+
+// Get reads a document. With types, counters, sets and texts are shown as such.
+func (c *Client) Get(ctx context.Context, collection, id string, types bool) (*Read, error) {
+	a, err := c.do(ctx, request{method: http.MethodGet, path: docPath(collection, id), query: typesQuery(types)})
+	if err != nil {
+		return nil, err
+	}
+	r := &Read{
+		Document: Document{ID: id, ETag: a.header.Get("ETag"), Value: a.body},
+		Region:   a.header.Get(HeaderRegion),
+		Policy:   a.header.Get(HeaderConflict),
+	}
+	r.Conflicts, _ = strconv.Atoi(a.header.Get(HeaderConflictCount))
+	ms, _ := strconv.ParseInt(a.header.Get(HeaderStaleness), 10, 64)
+	r.Staleness = time.Duration(ms) * time.Millisecond
+	return r, nil
+}
+
+// Put writes a whole document.
+func (c *Client) Put(ctx context.Context, collection, id string, doc []byte, o WriteOptions) (*Receipt, error) {
+	return c.write(ctx, request{method: http.MethodPut, path: docPath(collection, id), header: o.header(mediaJSON), body: doc})
+}
+
+// Create writes a document under a new id.
+func (c *Client) Create(ctx context.Context, collection string, doc []byte) (*Receipt, error) {
+	return c.write(ctx, request{method: http.MethodPost, path: docsPath(collection), header: WriteOptions{}.header(mediaJSON), body: doc})
+}
+
+// Patch edits a document.
+func (c *Client) Patch(ctx context.Context, collection, id string, kind PatchKind, patch []byte, o WriteOptions) (*Receipt, error) {
+	return c.write(ctx, request{method: http.MethodPatch, path: docPath(collection, id), header: o.header(string(kind)), body: patch})
+}
+
+func (c *Client) write(ctx context.Context, q request) (*Receipt, error) {
+	r := &Receipt{}
+	a, err := c.decode(ctx, q, r)
+	if err != nil {
+		return nil, err
+	}
+	r.Created, r.Region = a.status == http.StatusCreated, a.header.Get(HeaderRegion)
+	return r, nil
+}
+
+// Delete deletes a document and returns the region that did.
+func (c *Client) Delete(ctx context.Context, collection, id string, o WriteOptions) (region string, err error) {
+	a, err := c.do(ctx, request{method: http.MethodDelete, path: docPath(collection, id), header: o.header("")})
+	if err != nil {
+		return "", err
+	}
+	return a.header.Get(HeaderRegion), nil
+}
+
+// ListOptions say which documents to list.
+type ListOptions struct {
+	Prefix string
+	// Limit is the most documents of a page; 0 leaves it to the region.
+	Limit  int
+	Cursor string
+	Types  bool
+}
+
+// A Page is a part of a list. Cursor is "" on the last one.
+type Page struct {
+	Docs   []Document `json:"docs"`
+	Cursor string     `json:"cursor"`
+}
+
+// List reads a page of a collection, in the order of the ids' bytes.
+func (c *Client) List(ctx context.Context, collection string, o ListOptions) (*Page, error) {
+	q := url.Values{}
+	if o.Types {
+		q.Set("types", "1")
+	}
+	if o.Prefix != "" {
+		q.Set("prefix", o.Prefix)
+	}
+	if o.Limit > 0 {
+		q.Set("limit", strconv.Itoa(o.Limit))
+	}
+	if o.Cursor != "" {
+		q.Set("cursor", o.Cursor)
+	}
+	p := &Page{}
+	_, err := c.decode(ctx, request{method: http.MethodGet, path: docsPath(collection), query: q}, p)
+	return p, err
+}
+
+// All reads all pages of a collection. It ends with the first error.
+func (c *Client) All(ctx context.Context, collection string, o ListOptions) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
+		for {
+			p, err := c.List(ctx, collection, o)
+			if err != nil {
+				yield(Document{}, err)
+				return
+			}
+			for _, d := range p.Docs {
+				if !yield(d, nil) {
+					return
+				}
+			}
+			if p.Cursor == "" {
+				return
+			}
+			o.Cursor = p.Cursor
+		}
+	}
+}
+
+// A BatchPut is one document of a Batch.
+type BatchPut struct {
+	Collection  string          `json:"collection"`
+	ID          string          `json:"id"`
+	Put         json.RawMessage `json:"put"`
+	IfNoneMatch string          `json:"if_none_match,omitempty"`
+}
+
+// Batch writes several documents in one atomic change: all of them, or none.
+func (c *Client) Batch(ctx context.Context, docs []BatchPut) ([]Receipt, error) {
+	body, err := json.Marshal(map[string]any{"docs": docs})
+	if err != nil {
+		return nil, err
+	}
+	var out struct {
+		Docs []Receipt `json:"docs"`
+	}
+	a, err := c.decode(ctx, request{
+		method: http.MethodPost, path: "/v1/batch", header: WriteOptions{}.header(mediaJSON), body: body,
+	}, &out)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out.Docs {
+		out.Docs[i].Region = a.header.Get(HeaderRegion)
+	}
+	return out.Docs, nil
+}
+
+// A Version is one of the concurrent versions of a document or of a place in it.
+type Version struct {
+	Dot    string `json:"dot"`
+	Stamp  string `json:"stamp"`
+	Time   string `json:"time"`
+	Region string `json:"region"`
+	// Shown says that a plain read shows it, or what it contributed.
+	Shown   bool `json:"shown"`
+	Deleted bool `json:"deleted,omitempty"`
+	// Value is absent where versions are merged place by place.
+	Value json.RawMessage `json:"value,omitempty"`
+}
+
+// A Conflict is a place of a document that was written concurrently.
+type Conflict struct {
+	// Path is a JSON pointer, "" for the whole document.
+	Path   string `json:"path"`
+	Policy string `json:"policy"`
+	// Open says that the choice is the client's.
+	Open     bool            `json:"open"`
+	Why      string          `json:"why"`
+	Shown    json.RawMessage `json:"shown,omitempty"`
+	Versions []Version       `json:"versions"`
+}
+
+// Versions are all concurrent versions of a document.
+type Versions struct {
+	ID        string          `json:"id"`
+	ETag      string          `json:"etag,omitempty"`
+	Exists    bool            `json:"exists"`
+	Shown     json.RawMessage `json:"shown,omitempty"`
+	Versions  []Version       `json:"versions"`
+	Conflicts []Conflict      `json:"conflicts"`
+}
+
+// Versions reads all that is known of a document.
+func (c *Client) Versions(ctx context.Context, collection, id string, types bool) (*Versions, error) {
+	v := &Versions{}
+	_, err := c.decode(ctx, request{method: http.MethodGet, path: docPath(collection, id) + "/versions", query: typesQuery(types)}, v)
+	return v, err
+}
