@@ -188,7 +188,7 @@ func TestPoliciesComeBackFromTheirSettings(t *testing.T) {
 		`"merge"`:    `"merge"`,
 		`"lww"`:      `"lww"`,
 		`"siblings"`: `"siblings"`,
-		` { "region-priority" : [ "eu-west", "us-east" ] } `: `{"region-priority":["eu-west","us-east"]}`,
+		`{ "region-priority" : [ "eu-west", "us-east" ] }`: `{"region-priority":["eu-west","us-east"]}`,
 	} {
 		r, err := conflict.Parse([]byte(in))
 		if err != nil {

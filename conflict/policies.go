@@ -83,11 +83,11 @@ func (p *regionPriority) reason(versions []Version, first, second int) string {
 	}
 	f, s, unlisted := &versions[first], &versions[second], len(p.regions)
 	rf, rs := p.rank(f.Region), p.rank(s.Region)
-	switch {
-	case rf == unlisted:
+	switch rf {
+	case unlisted:
 		return fmt.Sprintf("none of the regions that this collection prefers (%s) has a version; %s",
 			strings.Join(p.regions, ", "), newer(versions, first, second))
-	case rf == rs:
+	case rs:
 		return fmt.Sprintf("%s comes first among the regions that have a version; %s", f.Region, newer(versions, first, second))
 	}
 	why := fmt.Sprintf("%s comes before %s in this collection's order of regions", f.Region, name(s))

@@ -51,37 +51,51 @@ func Marshal(r Resolver) ([]byte, error) {
 
 // FromSpec is Parse for a value that was read already.
 func FromSpec(spec any) (Resolver, error) {
-	kind, setting := "", any(nil)
 	switch spec := spec.(type) {
 	case string:
-		kind = spec
+		return named(spec)
 	case map[string]any:
 		names := slices.Sorted(maps.Keys(spec))
-		if len(names) != 1 {
-			return nil, fmt.Errorf("%w: an object has one member, the policy's name; use %s", ErrBadPolicy, available)
+		if len(names) == 1 {
+			return withSetting(names[0], spec[names[0]])
 		}
-		kind, setting = names[0], spec[names[0]]
-	default:
-		return nil, fmt.Errorf("%w: it must be a string or an object; use %s", ErrBadPolicy, available)
+		return nil, fmt.Errorf("%w: an object has one member, the policy's name; use %s", ErrBadPolicy, available)
 	}
-	_, object := spec.(map[string]any)
-	switch {
-	case kind == "merge" && !object:
+	return nil, fmt.Errorf("%w: it must be a string or an object; use %s", ErrBadPolicy, available)
+}
+
+// named returns a policy that needs no setting.
+func named(kind string) (Resolver, error) {
+	switch kind {
+	case "merge":
 		return Merge(), nil
-	case kind == "lww" && !object:
+	case "lww":
 		return LWW(), nil
-	case kind == "siblings" && !object:
+	case "siblings":
 		return Siblings(), nil
-	case kind == regionPriorityName && object:
-		return parseRegionPriority(setting)
-	case kind == regionPriorityName:
+	case regionPriorityName:
 		return nil, fmt.Errorf(`%w: %s needs its list of regions: {"region-priority": ["region", …]}`, ErrBadPolicy, kind)
-	case kind == "script", kind == "callback":
-		return nil, fmt.Errorf("%w: %s; use %s", ErrUnavailable, kind, available)
-	case object && (kind == "merge" || kind == "lww" || kind == "siblings"):
+	}
+	return nil, unknown(kind)
+}
+
+// withSetting returns a policy that is written {kind: setting}.
+func withSetting(kind string, setting any) (Resolver, error) {
+	switch kind {
+	case regionPriorityName:
+		return parseRegionPriority(setting)
+	case "merge", "lww", "siblings":
 		return nil, fmt.Errorf("%w: %s takes no settings, write it as the string %q", ErrBadPolicy, kind, kind)
 	}
-	return nil, fmt.Errorf("%w: %.40q; use %s", ErrBadPolicy, kind, available)
+	return nil, unknown(kind)
+}
+
+func unknown(kind string) error {
+	switch kind {
+	case "script", "callback":
+		return fmt.Errorf("%w: %s; use %s", ErrUnavailable, kind, available)
+	}
+	return fmt.Errorf("%w: %.40q; use %s", ErrBadPolicy, kind, available)
 }
 
 func parseRegionPriority(setting any) (Resolver, error) {

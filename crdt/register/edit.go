@@ -116,7 +116,7 @@ func (s *State) patch(e crdt.Edit, resolve crdt.Resolve, l crdt.Limits) (crdt.Mu
 	}
 	var v any
 	var err error
-	switch e.Kind { //nolint:exhaustive // the caller has the others
+	switch e.Kind {
 	case crdt.EditMergePatch:
 		v = value.ApplyMergePatch(view.Value, e.Value)
 	case crdt.EditJSONPatch:

@@ -29,12 +29,11 @@ func newest(c crdt.Conflict) crdt.Outcome {
 
 // A site is a region with one register.
 type site struct {
-	t     *testing.T
-	id    crdt.ReplicaID
-	have  crdt.Vector
-	stamp crdt.Stamp
-	s     *register.State
-	l     crdt.Limits
+	t    *testing.T
+	id   crdt.ReplicaID
+	have crdt.Vector
+	s    *register.State
+	l    crdt.Limits
 }
 
 func newSite(t *testing.T, i int) *site {
