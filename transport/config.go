@@ -46,9 +46,8 @@ type Config struct {
 	// StableAfter is how long a link must have lasted for the wait to start at
 	// BackoffMin again.
 	StableAfter time.Duration
-	// Rand draws the jitter. The default is seeded at random. Only the goroutine
-	// that runs the transport uses it.
-	Rand *rand.Rand
+	// Seed makes the jitter repeatable. The default is a random one.
+	Seed uint64
 	// Log gets what an operator should know. The default discards it.
 	Log *slog.Logger
 }
@@ -66,8 +65,8 @@ func (c Config) Validate() (Config, error) {
 	def(&c.BackoffMin, DefaultBackoffMin)
 	def(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffMin))
 	def(&c.StableAfter, DefaultStableAfter)
-	if c.Rand == nil {
-		c.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	for c.Seed == 0 {
+		c.Seed = rand.Uint64()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -38,6 +38,9 @@ type Factory struct {
 	Bubble bool
 	// Idle is how long a dead peer may go unnoticed.
 	Idle time.Duration
+	// Delay is how long messages are held up before they are sent: what a sender
+	// is told is then not what becomes of them.
+	Delay time.Duration
 }
 
 // Run runs the suite.
@@ -122,7 +125,7 @@ func settings() transport.Config {
 	return transport.Config{
 		BackoffMin: 10 * time.Millisecond, BackoffMax: 200 * time.Millisecond,
 		DialTimeout: 2 * time.Second, StableAfter: time.Second,
-		Rand: rand.New(rand.NewPCG(1, 2)),
+		Seed: 1,
 	}
 }
 
@@ -321,6 +324,10 @@ func blockedReceiver(c *cluster) {
 		if sent%4 == 0 {
 			pause(100 * time.Microsecond)
 		}
+	}
+	if c.f.Delay > 0 {
+		pause(time.Second)
+		sent = total - int(l.Stats().Dropped)
 	}
 	if st := l.Stats(); sent == total || st.Dropped != uint64(total-sent) {
 		c.Errorf("took %d of %d, dropped %d", sent, total, st.Dropped)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	mathrand "math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -55,6 +56,7 @@ type Engine struct {
 	// What follows belongs to the owner.
 	ctx         context.Context
 	handler     transport.Handler
+	rand        *mathrand.Rand
 	incarnation uint64
 	attempts    uint64
 	peers       map[string]*peer
@@ -101,6 +103,7 @@ func New(self string, net Network, cfg transport.Config) (*Engine, error) {
 		changed:     make(chan struct{}, 1),
 		ops:         make(chan func()),
 		stopped:     make(chan struct{}),
+		rand:        mathrand.New(mathrand.NewPCG(cfg.Seed, 0)),
 		incarnation: binary.BigEndian.Uint64(seed[:]),
 		peers:       make(map[string]*peer),
 	}, nil
@@ -327,7 +330,7 @@ func (e *Engine) backoff(p *peer) time.Duration {
 	if n := max(p.failures-1, 0); n < 32 && e.cfg.BackoffMin<<n < d && e.cfg.BackoffMin<<n > 0 {
 		d = e.cfg.BackoffMin << n
 	}
-	return d - time.Duration(e.cfg.Rand.Int64N(int64(d)/2+1))
+	return d - time.Duration(e.rand.Int64N(int64(d)/2+1))
 }
 
 // failed counts a failure and plans the next dial.
