@@ -441,7 +441,7 @@ func (c *Core) header(ahead int, seen crdt.Stamp) crdt.Header {
 	seq := c.have.Get(c.replica) + uint64(ahead)
 	return crdt.Header{
 		Dot:   crdt.Dot{Replica: c.replica, Seq: seq + 1},
-		Stamp: c.clock.Next(c.now, max(seen, c.forgotten)),
+		Stamp: c.clock.Next(c.now, seen),
 		Deps:  c.have.With(crdt.Dot{Replica: c.replica, Seq: seq}),
 	}
 }

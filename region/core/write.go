@@ -129,6 +129,9 @@ func (c *Core) targets(w Write) (ts []target, created []*Collection, seen crdt.S
 			return nil, nil, 0, inDoc(w, i, err)
 		}
 		seen = max(seen, heads.MaxStamp())
+		if !heads.Known() {
+			seen = max(seen, c.forgotten) // it may have been deleted before
+		}
 	}
 	return ts, created, seen, nil
 }
