@@ -41,9 +41,11 @@ type Config struct {
 	Timing core.Timing
 	// MaxSkew bounds how far the clock follows stamps from the future. Default crdt.DefaultMaxSkew.
 	MaxSkew time.Duration
-	// Mailbox is how many writes may wait for the owner, and how many messages
-	// of peers. Default DefaultMailbox.
+	// Mailbox is how many writes may wait for the owner. Default DefaultMailbox.
 	Mailbox int
+	// PeerMailbox is how many messages of peers may wait for the owner, each up
+	// to about 1 MiB; the links are held back beyond that. Default DefaultPeerMailbox.
+	PeerMailbox int
 	// Streams is how many catch-up streams are served at a time. Default DefaultStreams.
 	Streams int
 	// Clock reads the wall clock. Default time.Now.
@@ -56,8 +58,9 @@ type Config struct {
 
 // Defaults of Config.
 const (
-	DefaultMailbox = 1024
-	DefaultStreams = 8
+	DefaultMailbox     = 1024
+	DefaultPeerMailbox = 64
+	DefaultStreams     = 8
 )
 
 // maxNameBytes bounds the names of regions and clusters, which become part of
@@ -92,6 +95,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Mailbox == 0 {
 		c.Mailbox = DefaultMailbox
+	}
+	if c.PeerMailbox == 0 {
+		c.PeerMailbox = DefaultPeerMailbox
 	}
 	if c.Streams == 0 {
 		c.Streams = DefaultStreams

@@ -71,7 +71,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		cfg: cfg, store: st, transport: tr,
 		log:     cfg.Logger.With("region", cfg.Region),
 		submits: make(chan submission, cfg.Mailbox),
-		events:  make(chan linkEvent, cfg.Mailbox),
+		events:  make(chan linkEvent, cfg.PeerMailbox),
 		stopped: make(chan struct{}),
 		started: cfg.Clock(),
 		refused: map[crdt.Dot]string{},

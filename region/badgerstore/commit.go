@@ -34,10 +34,10 @@ func (s *Store) Commit(b *store.Batch) error {
 	if err := s.checkRoom(3 * int64(bytes)); err != nil {
 		return err
 	}
-	ops := record.Ops(b)
-	err := s.commitOps(ops)
+	x := s.expand(record.Ops(b))
+	err := s.commitWrites(x.writes)
 	if errors.Is(err, badger.ErrTxnTooBig) {
-		err = s.commitStaged(ops)
+		err = s.commitStaged(x.writes)
 	}
 	if err == nil {
 		err = s.syncNewJournals()
@@ -45,6 +45,7 @@ func (s *Store) Commit(b *store.Batch) error {
 	if err != nil {
 		return s.fail(err)
 	}
+	x.done()
 	s.acknowledge()
 	return nil
 }
@@ -85,67 +86,58 @@ func (s *Store) acknowledge() {
 	s.db.SetDiscardTs(s.pins.oldest(s.readTs))
 }
 
-// commitOps writes the operations in one transaction of the next version.
+// commitWrites writes in one transaction of the next version.
 // badger.ErrTxnTooBig means that nothing was written.
-func (s *Store) commitOps(ops []record.Op) error {
+func (s *Store) commitWrites(writes []write) error {
 	txn := s.db.NewTransactionAt(s.nextTs-1, true)
 	defer txn.Discard()
-	for i := range ops {
-		if err := setOp(txn, &ops[i]); err != nil {
+	for i := range writes {
+		if err := setWrite(txn, &writes[i]); err != nil {
 			return err
 		}
 	}
-	return s.commitTxn(txn)
-}
-
-func (s *Store) commitTxn(txn *badger.Txn) error {
 	if err := txn.CommitAt(s.nextTs, nil); err != nil {
 		return fmt.Errorf("commit: %w", err)
-	}
-	if msg := s.blog.syncErr.Load(); msg != nil {
-		return fmt.Errorf("commit: sync the value log: %s", *msg)
 	}
 	s.nextTs++
 	return nil
 }
 
-func setOp(txn *badger.Txn, op *record.Op) error {
-	if op.Remove {
-		return txn.Delete(op.Key)
+func setWrite(txn *badger.Txn, w *write) error {
+	if w.Remove {
+		return txn.Delete(w.Key)
 	}
-	e := badger.NewEntry(op.Key, op.Value).WithMeta(op.Mark)
-	if !op.Expires.IsZero() {
+	meta := w.Mark & markMask
+	if w.large {
+		meta |= largeFlag
+	}
+	e := badger.NewEntry(w.Key, w.Value).WithMeta(meta)
+	if !w.Expires.IsZero() {
 		// Badger counts whole seconds and drops at the start of the one given.
-		e.ExpiresAt = uint64(max(op.Expires.Unix()+1, 1))
+		e.ExpiresAt = uint64(max(w.Expires.Unix()+1, 1))
 	}
 	return txn.SetEntry(e)
 }
 
-// The journals of Badger: of memory tables, and value logs. Each kind is numbered
-// one by one.
+// Badger's journals, of which those of memory tables are numbered one by one.
+// The value log is always empty.
 const (
 	memSuffix  = ".mem"
 	vlogSuffix = ".vlog"
 	memName    = "%05d" + memSuffix
-	vlogName   = "%06d" + vlogSuffix
 )
 
-// syncNewJournals makes the folder's entries durable if Badger may have started
-// a journal since the last call.
+// syncNewJournals makes the folder's entries durable if Badger has started a
+// journal since the last call.
 func (s *Store) syncNewJournals() error {
 	if s.opt.NoSync {
 		return nil
 	}
-	if s.nextMem > 0 && !s.collecting.Load() &&
-		!s.hasFile(memName, s.nextMem) && !s.hasFile(vlogName, s.nextVlog) {
+	_, err := os.Lstat(filepath.Join(s.badgerDir(), fmt.Sprintf(memName, s.nextMem)))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return s.syncFolder()
-}
-
-func (s *Store) hasFile(format string, n int) bool {
-	_, err := os.Lstat(filepath.Join(s.badgerDir(), fmt.Sprintf(format, n)))
-	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // syncFolder makes the folder's entries durable, and notes which journals are there.
@@ -155,14 +147,9 @@ func (s *Store) syncFolder() error {
 		return fmt.Errorf("list the journals: %w", err)
 	}
 	for _, e := range names {
-		name, suffix := e.Name(), filepath.Ext(e.Name())
-		n, err := strconv.Atoi(strings.TrimSuffix(name, suffix))
-		switch {
-		case err != nil:
-		case suffix == memSuffix:
+		text, isMem := strings.CutSuffix(e.Name(), memSuffix)
+		if n, err := strconv.Atoi(text); isMem && err == nil {
 			s.nextMem = max(s.nextMem, n+1)
-		case suffix == vlogSuffix:
-			s.nextVlog = max(s.nextVlog, n+1)
 		}
 	}
 	return syncDir(s.badgerDir())

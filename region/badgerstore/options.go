@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"log/slog"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -25,24 +24,19 @@ const (
 	// that may wait to be flushed, in the journal and as tables, and a
 	// compaction of level 0.
 	DefaultReserveTables = 12
-	// DefaultGCInterval is the time between two looks for a value log file
-	// worth rewriting.
-	DefaultGCInterval = 10 * time.Minute
 )
 
 // How Badger is set up.
 const (
 	// valueLogThreshold is the size from which a value goes to the value log:
-	// Badger's maximum. What is below is written once less and needs no collection.
+	// Badger's maximum. No value gets there.
 	valueLogThreshold = 1 << 20
-	valueLogFileBytes = 256 << 20
+	// valueLogFileBytes is the length that Badger gives its empty value log.
+	valueLogFileBytes = 2 << 20
 	numMemTables      = 2
 	// levelZeroStall is the number of tables in level 0 at which writes wait:
 	// it bounds what one compaction writes anew, and so the reserve.
 	levelZeroStall = 8
-	// gcDiscardRatio is the share of a value log file that must be garbage
-	// before it is rewritten.
-	gcDiscardRatio = 0.5
 )
 
 // Options are the settings of a store. The zero value is usable.
@@ -61,9 +55,6 @@ type Options struct {
 	// background, see the package comment. 0 means DefaultReserveTables times
 	// MemTableBytes; a negative value turns the check off.
 	ReserveBytes int64
-	// GCInterval is the time between collections of the value log by Run.
-	// 0 means DefaultGCInterval.
-	GCInterval time.Duration
 	// NoSync leaves it to the operating system when to write to the disk: a
 	// power loss may then take acknowledged commits away, but no kill -9. For
 	// tests and bulk loads that can be repeated.
@@ -84,15 +75,12 @@ func (o Options) withDefaults() Options {
 	def(&o.BlockCacheBytes, DefaultBlockCacheBytes)
 	def(&o.IndexCacheBytes, DefaultIndexCacheBytes)
 	def(&o.ReserveBytes, DefaultReserveTables*o.MemTableBytes)
-	if o.GCInterval <= 0 {
-		o.GCInterval = DefaultGCInterval
-	}
 	return o
 }
 
-func (o Options) badger(dir string, log badger.Logger) badger.Options {
+func (o Options) badger(dir string) badger.Options {
 	b := badger.DefaultOptions(dir)
-	b.Logger = log
+	b.Logger = logger{o.Logger}
 	b.SyncWrites = !o.NoSync
 	b.DetectConflicts = false // there is one writer
 	b.NumVersionsToKeep = 1
@@ -106,6 +94,5 @@ func (o Options) badger(dir string, log badger.Logger) badger.Options {
 	b.IndexCacheSize = o.IndexCacheBytes
 	b.Compression = options.Snappy
 	b.ChecksumVerificationMode = options.OnBlockRead
-	b.VerifyValueChecksum = true
 	return b
 }

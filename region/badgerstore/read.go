@@ -67,41 +67,32 @@ func (v view) ended() bool {
 
 func (v view) hasEnded() bool { return v.s.closed || v.closed != nil && *v.closed }
 
-// get hands the value of a key to use, which must not keep it. found is false
-// if there is none.
-func (v view) get(key []byte, use func(value []byte) error) (found bool, err error) {
+// get returns a copy of the value of a key, or nil if there is none.
+func (v view) get(key []byte) ([]byte, error) {
 	p, err := v.enter()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer v.s.leave(p)
 	txn := v.s.db.NewTransactionAt(p.ts, false)
 	defer txn.Discard()
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, readError(err)
+		return nil, readError(err)
 	}
-	return true, readError(item.Value(use))
-}
-
-func (v view) getCopy(key []byte) ([]byte, error) {
-	var out []byte
-	found, err := v.get(key, func(value []byte) error {
-		out = append(make([]byte, 0, len(value)), value...)
-		return nil
-	})
-	if !found || err != nil {
+	value, err := appendValue(make([]byte, 0, item.ValueSize()), txn, item)
+	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	return value, nil
 }
 
-// scan calls visit with the items under prefix, from start on. The key is valid
+// scan calls visit with the items under prefix, from start on. An item is valid
 // during the call. It ends early when visit returns false.
-func (v view) scan(prefix, start []byte, visit func(key []byte, item *badger.Item) bool) error {
+func (v view) scan(prefix, start []byte, visit func(txn *badger.Txn, item *badger.Item) bool) error {
 	p, err := v.enter()
 	if err != nil {
 		return err
@@ -114,8 +105,7 @@ func (v view) scan(prefix, start []byte, visit func(key []byte, item *badger.Ite
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	for it.Seek(start); it.Valid(); it.Next() {
-		item := it.Item()
-		if !visit(item.Key(), item) {
+		if !visit(txn, it.Item()) {
 			return nil
 		}
 		if v.ended() {
@@ -132,14 +122,11 @@ func entries[E any](v view, prefix, start []byte, decode func(key, value []byte)
 		var buf []byte
 		var failure error
 		stopped := false
-		err := v.scan(prefix, start, func(key []byte, item *badger.Item) bool {
-			// A copy: a value of the value log is only lent under a lock that
-			// a commit, made from within the loop, may need.
-			if buf, failure = item.ValueCopy(buf[:0]); failure != nil {
-				failure = readError(failure)
+		err := v.scan(prefix, start, func(txn *badger.Txn, item *badger.Item) bool {
+			if buf, failure = appendValue(buf[:0], txn, item); failure != nil {
 				return false
 			}
-			e, last, err := decode(key, buf)
+			e, last, err := decode(item.Key(), buf)
 			if failure = err; err != nil || last {
 				return false
 			}
@@ -158,7 +145,7 @@ func entries[E any](v view, prefix, start []byte, decode func(key, value []byte)
 
 // Meta implements store.Reader.
 func (v view) Meta(name string) ([]byte, error) {
-	return v.getCopy(record.AppendMetaKey(nil, name))
+	return v.get(record.AppendMetaKey(nil, name))
 }
 
 // MetaRange implements store.Reader.
@@ -171,7 +158,7 @@ func (v view) MetaRange(prefix string) iter.Seq2[store.MetaEntry, error] {
 
 // Doc implements store.Reader.
 func (v view) Doc(key store.DocKey) ([]byte, error) {
-	return v.getCopy(record.AppendDocKey(nil, key))
+	return v.get(record.AppendDocKey(nil, key))
 }
 
 // Docs implements store.Reader.
@@ -186,24 +173,25 @@ func (v view) Docs(collection crdt.Dot, prefix, after string) iter.Seq2[store.Do
 // Version implements store.Reader.
 func (v view) Version(key store.DocKey, tag string, now time.Time) ([]byte, error) {
 	prefix := record.AppendVersionPrefix(nil, key)
-	mark := record.Mark(tag)
+	mark := record.Mark(tag) & markMask
 	var out []byte
 	var failure error
-	err := v.scan(prefix, prefix, func(_ []byte, item *badger.Item) bool {
-		if item.UserMeta() != mark {
+	err := v.scan(prefix, prefix, func(txn *badger.Txn, item *badger.Item) bool {
+		if item.UserMeta()&markMask != mark {
 			return true
 		}
-		failure = item.Value(func(value []byte) error {
-			state, ok, err := record.Version(value, tag, now)
-			if ok {
-				out = append(make([]byte, 0, len(state)), state...)
-			}
-			return err
-		})
-		return failure == nil && out == nil
+		var value []byte
+		if value, failure = appendValue(nil, txn, item); failure != nil {
+			return false
+		}
+		var ok bool
+		if value, ok, failure = record.Version(value, tag, now); ok {
+			out = value
+		}
+		return failure == nil && !ok
 	})
 	if failure != nil {
-		return nil, readError(failure)
+		return nil, failure
 	}
 	return out, err
 }
@@ -224,10 +212,10 @@ func (v view) Log(replica crdt.ReplicaID, from, to uint64) iter.Seq2[store.LogEn
 
 // LogChain implements store.Reader.
 func (v view) LogChain(dot crdt.Dot) (chain [store.ChainSize]byte, ok bool, err error) {
-	ok, err = v.get(record.AppendLogKey(nil, dot), func(value []byte) error {
-		var err error
-		chain, _, err = record.Log(value)
-		return err
-	})
-	return chain, ok && err == nil, err
+	value, err := v.get(record.AppendLogKey(nil, dot))
+	if value == nil || err != nil {
+		return chain, false, err
+	}
+	chain, _, err = record.Log(value)
+	return chain, err == nil, err
 }

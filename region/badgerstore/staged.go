@@ -14,7 +14,7 @@ import (
 
 // A batch that does not fit one transaction is staged:
 //
-//  1. Its operations are written in parts, each a record of its own.
+//  1. Its writes are put down in parts, each a record of its own.
 //  2. The mark is written: the number of parts. The batch is now committed.
 //  3. The parts are carried out, each in a transaction.
 //  4. The mark and the parts are removed.
@@ -23,11 +23,10 @@ import (
 // 3 and 4 if there is a mark (to carry a part out twice does no harm), and
 // step 4 if there is none.
 
-// Bounds of a part, such that staging and carrying it out fit one transaction
-// with the smallest memory table, unless a single operation is larger; its
-// value then goes to the value log and does not count.
+// Bounds of a part, such that staging and carrying it out each fit one
+// transaction with the smallest memory table. No single write is larger.
 const (
-	partBytes = 1 << 20
+	partBytes = 768 << 10
 	partOps   = 8192
 	opCost    = 32
 )
@@ -41,20 +40,20 @@ func stageKey(i int) []byte {
 	return binary.BigEndian.AppendUint32(append([]byte(nil), stagePrefix...), uint32(i))
 }
 
-func (s *Store) commitStaged(ops []record.Op) error {
-	parts := splitOps(ops)
+func (s *Store) commitStaged(ops []write) error {
+	parts := split(ops)
 	for i, part := range parts {
-		staged := record.Op{Key: stageKey(i), Value: encodeOps(part)}
-		if err := s.commitOps([]record.Op{staged}); err != nil {
+		staged := write{Op: record.Op{Key: stageKey(i), Value: encodeWrites(part)}}
+		if err := s.commitWrites([]write{staged}); err != nil {
 			return fmt.Errorf("stage a large batch: %w", err)
 		}
 	}
 	mark := binary.BigEndian.AppendUint32(nil, uint32(len(parts)))
-	if err := s.commitOps([]record.Op{{Key: stageMark, Value: mark}}); err != nil {
+	if err := s.commitWrites([]write{{Op: record.Op{Key: stageMark, Value: mark}}}); err != nil {
 		return fmt.Errorf("mark a large batch: %w", err)
 	}
 	for _, part := range parts {
-		if err := s.commitOps(part); err != nil {
+		if err := s.commitWrites(part); err != nil {
 			return fmt.Errorf("carry out a large batch: %w", err)
 		}
 	}
@@ -63,14 +62,14 @@ func (s *Store) commitStaged(ops []record.Op) error {
 
 // unstage removes the mark and then the parts.
 func (s *Store) unstage(parts int) error {
-	if err := s.commitOps([]record.Op{{Key: stageMark, Remove: true}}); err != nil {
+	if err := s.commitWrites([]write{{Op: record.Op{Key: stageMark, Remove: true}}}); err != nil {
 		return fmt.Errorf("end a large batch: %w", err)
 	}
-	var ops []record.Op
+	var ops []write
 	for i := range parts {
-		ops = append(ops, record.Op{Key: stageKey(i), Remove: true})
+		ops = append(ops, write{Op: record.Op{Key: stageKey(i), Remove: true}})
 		if len(ops) == partOps || i == parts-1 {
-			if err := s.commitOps(ops); err != nil {
+			if err := s.commitWrites(ops); err != nil {
 				return fmt.Errorf("end a large batch: %w", err)
 			}
 			ops = ops[:0:0]
@@ -86,7 +85,7 @@ func (s *Store) recoverStaged() error {
 	if err != nil {
 		return err
 	}
-	mark, err = s.getCopy(stageMark)
+	mark, err = s.get(stageMark)
 	if err != nil {
 		return err
 	}
@@ -114,30 +113,30 @@ func (s *Store) recoverStaged() error {
 // stagedParts is one more than the number of the last part that is there.
 func (s *Store) stagedParts() (int, error) {
 	n := 0
-	err := s.scan(stagePrefix, stagePrefix, func(key []byte, _ *badger.Item) bool {
-		n = int(binary.BigEndian.Uint32(key[len(stagePrefix):])) + 1
+	err := s.scan(stagePrefix, stagePrefix, func(_ *badger.Txn, item *badger.Item) bool {
+		n = int(binary.BigEndian.Uint32(item.Key()[len(stagePrefix):])) + 1
 		return true
 	})
 	return n, err
 }
 
 func (s *Store) redo(i int) error {
-	b, err := s.getCopy(stageKey(i))
+	b, err := s.get(stageKey(i))
 	if err != nil {
 		return err
 	}
 	if b == nil {
 		return fmt.Errorf("%w: part %d of a large batch is missing", store.ErrCorrupt, i)
 	}
-	ops, err := decodeOps(b)
+	ops, err := decodeWrites(b)
 	if err != nil {
 		return fmt.Errorf("part %d of a large batch: %w", i, err)
 	}
-	return s.commitOps(ops)
+	return s.commitWrites(ops)
 }
 
-func splitOps(ops []record.Op) [][]record.Op {
-	var parts [][]record.Op
+func split(ops []write) [][]write {
+	var parts [][]write
 	from, size := 0, 0
 	for i := range ops {
 		cost := len(ops[i].Key) + len(ops[i].Value) + opCost
@@ -154,9 +153,10 @@ func splitOps(ops []record.Op) [][]record.Op {
 const (
 	opRemove  = 1
 	opExpires = 2
+	opLarge   = 4
 )
 
-func encodeOps(ops []record.Op) []byte {
+func encodeWrites(ops []write) []byte {
 	size := 0
 	for i := range ops {
 		size += len(ops[i].Key) + len(ops[i].Value) + opCost
@@ -170,6 +170,9 @@ func encodeOps(ops []record.Op) []byte {
 		}
 		if !op.Expires.IsZero() {
 			flags |= opExpires
+		}
+		if op.large {
+			flags |= opLarge
 		}
 		b = append(b, flags, op.Mark)
 		if flags&opExpires != 0 {
@@ -185,7 +188,7 @@ func encodeOps(ops []record.Op) []byte {
 
 var errShortPart = errors.New("cut short")
 
-func decodeOps(b []byte) ([]record.Op, error) {
+func decodeWrites(b []byte) ([]write, error) {
 	take := func() []byte {
 		n, k := binary.Uvarint(b)
 		if k <= 0 || n > uint64(len(b)-k) {
@@ -195,13 +198,13 @@ func decodeOps(b []byte) ([]record.Op, error) {
 		b = b[k+int(n):]
 		return out
 	}
-	var ops []record.Op
+	var ops []write
 	for len(b) > 0 {
 		if len(b) < 2 {
 			return nil, fmt.Errorf("%w: %w", store.ErrCorrupt, errShortPart)
 		}
 		flags := b[0]
-		op := record.Op{Remove: flags&opRemove != 0, Mark: b[1]}
+		op := write{Op: record.Op{Remove: flags&opRemove != 0, Mark: b[1]}, large: flags&opLarge != 0}
 		b = b[2:]
 		if flags&opExpires != 0 {
 			ms, k := binary.Varint(b)

@@ -1,7 +1,6 @@
 package badgerstore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -25,7 +22,6 @@ type Store struct {
 	dir  string
 	opt  Options
 	log  *slog.Logger
-	blog *logger
 	db   *badger.DB
 	lock *os.File
 
@@ -34,12 +30,10 @@ type Store struct {
 	// nextTs is the version of the next transaction; versions above readTs
 	// are in the making.
 	nextTs uint64
-	// nextMem and nextVlog are the numbers of the journals that Badger starts
-	// next; nextMem is 0 when they are not known.
-	nextMem, nextVlog int
-	// collecting says that the value log is being collected, which may start
-	// journals between two commits.
-	collecting atomic.Bool
+	// nextMem is the number of the journal that Badger starts next.
+	nextMem int
+	// large has the number of chunks of each value that is in chunks.
+	large map[string]int
 
 	mu     sync.Mutex
 	idle   sync.Cond // active became 0 after closed
@@ -74,7 +68,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, opt: opt, log: opt.Logger, blog: &logger{slog: opt.Logger}, lock: lock}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock}
 	s.view.s = s
 	s.idle.L = &s.mu
 	if err := s.openBadger(); err != nil {
@@ -82,6 +76,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s.readTs = s.db.MaxVersion()
 	s.nextTs = s.readTs + 1
+	s.db.SetDiscardTs(s.readTs) // nobody can read below that
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -98,7 +93,7 @@ func (s *Store) openBadger() error {
 	if err := removeEmptyJournals(s.badgerDir()); err != nil {
 		return err
 	}
-	db, err := badger.OpenManaged(s.opt.badger(s.badgerDir(), s.blog))
+	db, err := badger.OpenManaged(s.opt.badger(s.badgerDir()))
 	if err != nil {
 		if isLocked(err) {
 			return errLocked(s.dir)
@@ -115,6 +110,9 @@ func (s *Store) badgerDir() string { return filepath.Join(s.dir, badgerDir) }
 // Badger just started durable.
 func (s *Store) recover() error {
 	if err := s.recoverStaged(); err != nil {
+		return fmt.Errorf("recover the store in %s: %w", s.dir, err)
+	}
+	if err := s.loadLarge(); err != nil {
 		return fmt.Errorf("recover the store in %s: %w", s.dir, err)
 	}
 	return s.syncFolder()
@@ -156,59 +154,6 @@ func (s *Store) Close() error {
 		}
 	})
 	return s.closeErr
-}
-
-// Run collects the value log from time to time until the context ends. A store
-// works without it, but values of a megabyte and more that were overwritten keep
-// their space.
-func (s *Store) Run(ctx context.Context) error {
-	tick := time.NewTicker(s.opt.GCInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := s.CollectGarbage(ctx); err != nil && ctx.Err() == nil {
-			if errors.Is(err, store.ErrClosed) {
-				return nil
-			}
-			s.log.Warn("collecting the value log failed", "error", err)
-		}
-	}
-}
-
-// CollectGarbage rewrites value log files of which most is garbage, one after
-// the other, until there is none or the context ends. It writes what is still
-// live anew, and so does nothing when the disk is full.
-func (s *Store) CollectGarbage(ctx context.Context) error {
-	p, err := s.enter()
-	if err != nil {
-		return err
-	}
-	defer s.leave(p)
-	s.collecting.Store(true)
-	defer func() {
-		// The journals that the collection started are the next commit's to see.
-		s.commitMu.Lock()
-		defer s.commitMu.Unlock()
-		s.collecting.Store(false)
-		s.nextMem = 0
-	}()
-	for ctx.Err() == nil && !s.ended() {
-		if err := s.checkRoom(0); err != nil {
-			return err
-		}
-		err := s.db.RunValueLogGC(gcDiscardRatio)
-		switch {
-		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
-			return nil
-		case err != nil:
-			return fmt.Errorf("collect the value log: %w", err)
-		}
-	}
-	return ctx.Err()
 }
 
 // Sizes implements store.Store.
