@@ -128,10 +128,10 @@ func (s *Server) parseItem(o *object) (d core.DocWrite, err error) {
 		return d, o.err
 	}
 	if d.If, err = condition(match, noneMatch); err != nil {
-		return d, err
+		return d, o.wrap("", err)
 	}
 	if d.BaseTag, err = parseBase(base); err != nil {
-		return d, err
+		return d, o.wrap("base", err)
 	}
 	if base != "" && act == actDelete {
 		o.fail(malformedRequest, "base", `"base" goes with edits; a "delete" under "if_match" removes what you have seen`)
@@ -170,16 +170,20 @@ func (s *Server) parseAct(o *object, act string) (e crdt.Edit, err error) {
 		err = checkRoot(e.Ops)
 	}
 	if err != nil {
+		return e, o.wrap(act, err)
+	}
+	if err := o.done(); err != nil {
 		return e, err
 	}
-	for _, v := range []any{e.Value, e.BaseValue} {
-		if m, ok := v.(map[string]any); ok && o.err == nil {
-			if err := value.Check(m, s.cfg.Doc); err != nil {
-				return e, err
+	// A batch has more room than a document. Patches have been parsed by themselves.
+	for _, name := range []string{actPut, actMerge, "base_value"} {
+		if v, ok := o.m[name]; ok {
+			if err := value.Check(v, s.cfg.Doc); err != nil {
+				return e, o.wrap(name, err)
 			}
 		}
 	}
-	return e, o.done()
+	return e, nil
 }
 
 // again writes a part of a parsed batch, for a parser of its own. It is not the

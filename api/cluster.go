@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/meridiandb/meridian/transport"
+	"github.com/meridiandb/meridian/transport/fault"
 )
 
 func (s *Server) getCluster(x *exchange, r *http.Request) error {
@@ -48,24 +48,43 @@ func (s *Server) faults() (Faults, error) {
 	return s.cfg.Faults, nil
 }
 
-func (s *Server) listFaults(x *exchange, r *http.Request) error {
+// links returns the faults of the links with all other regions.
+func (s *Server) links(r *http.Request) (Faults, map[string]fault.Fault, error) {
 	f, err := s.faults()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
+	defer cancel()
+	status, err := s.region.Cluster(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	links, present := map[string]fault.Fault{}, f.Faults()
+	for _, peer := range status.Regions {
+		links[peer.Region] = present[peer.Region]
+	}
+	return f, links, nil
+}
+
+func (s *Server) listFaults(x *exchange, r *http.Request) error {
+	_, links, err := s.links(r)
 	if err != nil {
 		return err
 	}
-	return x.answerJSON(r, http.StatusOK, map[string]any{"links": f.Faults()})
+	return x.answerJSON(r, http.StatusOK, map[string]any{"links": links})
 }
 
 func (s *Server) getFault(x *exchange, r *http.Request) error {
-	f, err := s.faults()
+	_, links, err := s.links(r)
 	if err != nil {
 		return err
 	}
-	fault, ok := f.Faults()[pathParam(r, "region")]
+	f, ok := links[pathParam(r, "region")]
 	if !ok {
 		return noLink(r)
 	}
-	return x.answerJSON(r, http.StatusOK, fault)
+	return x.answerJSON(r, http.StatusOK, f)
 }
 
 func noLink(r *http.Request) error {
@@ -73,7 +92,7 @@ func noLink(r *http.Request) error {
 }
 
 func (s *Server) putFault(x *exchange, r *http.Request) error {
-	f, err := s.faults()
+	faults, links, err := s.links(r)
 	if err != nil {
 		return err
 	}
@@ -84,7 +103,7 @@ func (s *Server) putFault(x *exchange, r *http.Request) error {
 		return err
 	}
 	name := pathParam(r, "region")
-	if _, ok := f.Faults()[name]; !ok {
+	if _, ok := links[name]; !ok {
 		return noLink(r)
 	}
 	body, err := readBody(r, MaxSettingsBytes)
@@ -92,20 +111,28 @@ func (s *Server) putFault(x *exchange, r *http.Request) error {
 		return err
 	}
 	defer body.release()
-	if !json.Valid(body.b) {
-		var v any
-		return problemf(malformedJSON, "%v", json.Unmarshal(body.b, &v))
+	if err := checkJSON(body.b); err != nil {
+		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(body.b))
-	d.DisallowUnknownFields()
-	var fault transport.Fault
-	if err := d.Decode(&fault); err != nil {
+	var f fault.Fault
+	if err := json.Unmarshal(body.b, &f); err != nil {
 		return problemf(invalid, "%v; a fault is such as %s", err, faultExample)
 	}
-	if err := f.SetFault(name, fault); err != nil {
+	if err := faults.Set(name, f); err != nil {
 		return problemf(invalid, "%v", err)
 	}
-	return x.answerJSON(r, http.StatusOK, f.Faults()[name])
+	s.log.Warn("a fault was set on a link", "peer", name, "fault", string(bytes.TrimSpace(body.b)))
+	return x.answerJSON(r, http.StatusOK, f)
 }
 
 const faultExample = `{"state": "cut"|"up", "delay": "80ms", "loss": 0.01, "direction": "both"|"in"|"out"}`
+
+// checkJSON refuses what is not JSON, before a decoder that says more about
+// what is in it.
+func checkJSON(b []byte) error {
+	if json.Valid(b) {
+		return nil
+	}
+	var v any
+	return problemf(malformedJSON, "%v", json.Unmarshal(b, &v))
+}

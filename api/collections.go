@@ -131,9 +131,8 @@ func parseSettings(body []byte) (core.Settings, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return core.DefaultSettings(), nil
 	}
-	if !json.Valid(body) {
-		var v any
-		return core.Settings{}, problemf(malformedJSON, "%v", json.Unmarshal(body, &v))
+	if err := checkJSON(body); err != nil {
+		return core.Settings{}, err
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil || members == nil {

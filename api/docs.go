@@ -153,7 +153,16 @@ func (s *Server) parsePut(r *http.Request) (e crdt.Edit, err error) {
 	f := object{m: doc}
 	e.BaseValue, e.HasBaseValue = f.document("base"), true
 	e.Value = f.document("value")
-	return e, f.done()
+	if err := f.done(); err != nil {
+		return e, err
+	}
+	// The two share the room of both; each has its own.
+	for _, name := range []string{"base", "value"} {
+		if err := value.Check(doc[name], s.cfg.Doc); err != nil {
+			return e, f.wrap(name, err)
+		}
+	}
+	return e, nil
 }
 
 // patchDoc answers PATCH of a document.

@@ -29,6 +29,17 @@ func (o *object) fail(k *kind, name, format string, args ...any) {
 	o.err = p
 }
 
+// wrap says where in the body an error is that knows only the member's value.
+func (o *object) wrap(name string, err error) error {
+	k, p := problemOf(err)
+	e := &problemError{kind: k, detail: p.Detail, pointer: o.at}
+	if name != "" {
+		e.pointer += value.Pointer{name}.String()
+	}
+	e.pointer += p.Pointer
+	return e
+}
+
 // has returns a member, if there is one.
 func (o *object) has(name string) (any, bool) {
 	o.known = append(o.known, name)

@@ -7,7 +7,7 @@ import (
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
-	"github.com/meridiandb/meridian/transport"
+	"github.com/meridiandb/meridian/transport/fault"
 )
 
 // Region is what the API asks of a region; *region.Region is one. All methods
@@ -47,10 +47,10 @@ type Region interface {
 	Staleness() time.Duration
 }
 
-// Faults breaks links on request.
+// Faults breaks links on request; *fault.Transport does.
 type Faults interface {
-	// SetFault changes the fault of the link with a region; the zero Fault heals it.
-	SetFault(region string, f transport.Fault) error
-	// Faults lists the links that can be broken, with their faults.
-	Faults() map[string]transport.Fault
+	// Set changes the fault of the link with a region; the zero Fault heals it.
+	Set(region string, f fault.Fault) error
+	// Faults returns the faults that there are, by region.
+	Faults() map[string]fault.Fault
 }
