@@ -22,8 +22,7 @@ import (
 	"github.com/meridiandb/meridian/transport/internal/peering"
 )
 
-// The defaults of Config. A dead peer is noticed after DefaultIdleTimeout. The
-// window of a stream lets it carry 50 MB/s over a round trip of 80 ms.
+// The defaults of Config. A dead peer is noticed within five seconds. The window of a stream lets it carry 50 MB/s over a round trip of 80 ms.
 const (
 	DefaultKeepAlive    = time.Second
 	DefaultIdleTimeout  = 4 * time.Second
@@ -50,8 +49,9 @@ type Config struct {
 	// Credentials are this region's. They are asked for at every handshake.
 	Credentials certs.Source
 	// KeepAlive is how often something is sent on an idle connection, and
-	// IdleTimeout how long nothing may be heard before the peer counts as dead.
-	// The lesser timeout of both sides holds.
+	// IdleTimeout how long nothing may be heard before the peer counts as dead:
+	// it is noticed by the sum of both at the latest. The lesser timeout of both
+	// sides holds.
 	KeepAlive, IdleTimeout time.Duration
 	// StreamWindow is how many bytes may be on their way on a stream or wait for
 	// the handler. A peer can make this side hold as much for each stream that it
