@@ -281,16 +281,17 @@ func (s *Server) answerReceipt(x *exchange, r *http.Request, receipt *core.Recei
 	}
 	buf := newBuffer()
 	defer buf.release()
-	b := append(buf.b, `{"id":`...)
-	b = appendString(b, d.ID)
+	buf.b = append(buf.b, `{"id":`...)
+	buf.b = appendString(buf.b, d.ID)
 	if d.Exists {
 		tag := etagOf(d.Tag, d.Collection.Revision, plain)
 		x.Header()["Etag"] = []string{tag}
-		b = append(b, `,"etag":`...)
-		b = appendString(b, tag)
+		buf.b = append(buf.b, `,"etag":`...)
+		buf.b = appendString(buf.b, tag)
 	}
-	b = appendDotAndStamp(append(b, ','), receipt.Dot, receipt.Stamp)
-	buf.b = append(b, "}\n"...)
+	buf.b = append(buf.b, ',')
+	buf.b = appendDotAndStamp(buf.b, receipt.Dot, receipt.Stamp)
+	buf.b = append(buf.b, "}\n"...)
 	x.answer(r, status, jsonMedia, buf.b)
 }
 

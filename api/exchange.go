@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -133,7 +134,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := exchanges.Get().(*exchange)
 	*x = exchange{ResponseWriter: w, s: s}
-	defer s.finish(x, r, start)
+	defer func() { s.finish(x, r, start, recover()) }()
 	if isProbe(r) {
 		s.router.ServeHTTP(x, r)
 		return
@@ -155,10 +156,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func isProbe(r *http.Request) bool { return r.URL.Path == "/livez" || r.URL.Path == "/readyz" }
 
 // finish turns a panic into an answer and ends the exchange.
-func (s *Server) finish(x *exchange, r *http.Request, start time.Time) {
-	if reason := recover(); reason != nil {
-		if reason == http.ErrAbortHandler {
-			panic(reason)
+func (s *Server) finish(x *exchange, r *http.Request, start time.Time, reason any) {
+	if reason != nil {
+		if err, ok := reason.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(http.ErrAbortHandler) // how a handler asks for the connection to be ended
 		}
 		s.log.Error("a request panicked", "method", r.Method, "path", r.URL.EscapedPath(),
 			"panic", reason, "stack", string(debug.Stack()))

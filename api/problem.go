@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
@@ -154,9 +155,8 @@ func problemOf(err error) (k *kind, p Problem) {
 	p.Detail = err.Error()
 	if e, ok := errors.AsType[*problemError](err); ok {
 		k = e.kind
-		if err == error(e) {
-			p.Detail = e.detail
-		}
+		// The title is in the problem already.
+		p.Detail = strings.Replace(p.Detail, e.Error(), e.detail, 1)
 		p.Pointer, p.Lag = e.pointer, e.lag
 	} else {
 		k = internal

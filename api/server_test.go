@@ -93,13 +93,13 @@ func TestBothVersionsOfHTTPAreServed(t *testing.T) {
 			t.Errorf("%s %s: %q with %v", res.Proto, res.Status, body, res.Header)
 		}
 		// 20 MiB without a length.
-		req, _ := http.NewRequest("PUT", url+aDoc, io.LimitReader(&endless{}, 20<<20))
+		req, _ := http.NewRequest(http.MethodPut, url+aDoc, io.LimitReader(&endless{}, 20<<20))
 		res, err = c.Do(req)
 		if err != nil {
 			t.Fatalf("%s: a body that is too large ends the connection before the answer: %v", proto, err)
 		}
 		res.Body.Close()
-		if res.StatusCode != 413 {
+		if res.StatusCode != http.StatusRequestEntityTooLarge {
 			t.Errorf("%s: %s", proto, res.Status)
 		}
 	}
@@ -113,7 +113,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	url, stop := running(t, Config{Region: s})
 	answer := make(chan string, 1)
 	go func() {
-		req, _ := http.NewRequest("PUT", url+aDoc, strings.NewReader(`{}`))
+		req, _ := http.NewRequest(http.MethodPut, url+aDoc, strings.NewReader(`{}`))
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			answer <- err.Error()
@@ -125,7 +125,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	<-s.entered
 	waiting := make(chan int, 1)
 	go func() {
-		req, _ := http.NewRequest("GET", url+aDoc, nil)
+		req, _ := http.NewRequest(http.MethodGet, url+aDoc, nil)
 		req.Header.Set(HeaderToken, encodeToken(crdt.VectorOf(crdt.Dot{Replica: crdt.ReplicaID{1}, Seq: 1})))
 		req.Header.Set("Prefer", "wait=30")
 		res, err := http.DefaultClient.Do(req)
@@ -157,7 +157,7 @@ func TestDrainIsBounded(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		req, _ := http.NewRequest("PUT", url+aDoc, strings.NewReader(`{}`))
+		req, _ := http.NewRequest(http.MethodPut, url+aDoc, strings.NewReader(`{}`))
 		if res, err := http.DefaultClient.Do(req); err == nil {
 			res.Body.Close()
 		}
@@ -189,7 +189,7 @@ func TestRunTellsWhatKeepsItFromServing(t *testing.T) {
 
 func TestHeadersAreBounded(t *testing.T) {
 	url, _ := running(t, Config{Region: &broken{}})
-	req, _ := http.NewRequest("GET", url+"/livez", bytes.NewReader(nil))
+	req, _ := http.NewRequest(http.MethodGet, url+"/livez", bytes.NewReader(nil))
 	req.Header.Set("X", strings.Repeat("x", 2*MaxHeaderBytes))
 	res, err := client(t, (*http.Protocols).SetHTTP1).Do(req)
 	if err != nil {

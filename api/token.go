@@ -73,7 +73,8 @@ func (x *exchange) await(r *http.Request) error {
 	wait := preferredWait(r.Header)
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
-	defer context.AfterFunc(x.s.closing, cancel)()
+	stop := context.AfterFunc(x.s.closing, cancel)
+	defer stop()
 	if err := x.s.region.Wait(ctx, v); err != nil {
 		if x.s.closing.Err() != nil {
 			return problemf(stopped, "the server is shutting down")
