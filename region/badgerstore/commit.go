@@ -31,8 +31,10 @@ func (s *Store) Commit(b *store.Batch) error {
 	}
 	bytes, _ := b.Size()
 	// A large batch is written three times: staged, to the journal, to tables.
-	if err := s.checkRoom(3 * int64(bytes)); err != nil {
+	if err := s.checkRoom(3 * int64(bytes)); errors.Is(err, store.ErrFull) {
 		return err
+	} else if err != nil {
+		return s.fail(err)
 	}
 	x := s.expand(record.Ops(b))
 	err := s.commitWrites(x.writes)

@@ -5,13 +5,15 @@
 //
 // # Durability
 //
-// A batch is one transaction of Badger: its journal (the write-ahead log of the
-// memory table, and the value log for values of a megabyte and more) is synced
-// before Commit returns. A batch that does not fit one transaction is first
-// written as a whole under keys of its own, then marked as complete, then
-// carried out, in transactions of which each fits; Open carries out what is
-// marked and drops what is not. Badger does not sync its folder when it starts a
-// new journal, so Commit does, before it returns.
+// A batch is one transaction of Badger, whose journal (the write-ahead log of
+// the memory table) is synced before Commit returns. A batch that does not fit
+// one transaction is first written as a whole under keys of its own, then marked
+// as complete, then carried out, in transactions of which each fits; Open
+// carries out what is marked and drops what is not. Badger does not sync its
+// folder when it starts a new journal, so Commit does, before it returns.
+//
+// Values above half a megabyte are cut into chunks, so that nothing goes to
+// Badger's value log: it would need collecting, and finds its garbage late.
 //
 // Readers look at the state of the last acknowledged commit (Badger's managed
 // mode): they never wait for one that is under way and never see one that failed.

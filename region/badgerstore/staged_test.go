@@ -13,12 +13,20 @@ import (
 	"github.com/meridiandb/meridian/region/store"
 )
 
+// stagedSize is the length of a document: one in four is in chunks.
+func stagedSize(i int) int {
+	if i%4 == 0 {
+		return 1 << 20
+	}
+	return 300 << 10
+}
+
 func stagedBatch(fill byte) *store.Batch {
 	b := &store.Batch{Meta: map[string][]byte{"fill": {fill}}}
 	for i := range 12 {
 		b.Docs = append(b.Docs, store.DocPut{
 			Key:   store.DocKey{ID: fmt.Sprint(i)},
-			State: bytes.Repeat([]byte{fill}, 500<<10),
+			State: bytes.Repeat([]byte{fill}, stagedSize(i)),
 		})
 	}
 	return b
@@ -27,17 +35,17 @@ func stagedBatch(fill byte) *store.Batch {
 // TestCrashAmidLargeBatch interrupts a large batch after each of its steps.
 func TestCrashAmidLargeBatch(t *testing.T) {
 	opt := Options{MemTableBytes: MinMemTableBytes}
-	ops := record.Ops(stagedBatch('b'))
-	parts := splitOps(ops)
-	mark := record.Op{Key: stageMark, Value: []byte{0, 0, 0, byte(len(parts))}}
-	var steps [][]record.Op
+	put := func(key, value []byte) []write { return []write{{Op: record.Op{Key: key, Value: value}}} }
+	remove := func(key []byte) []write { return []write{{Op: record.Op{Key: key, Remove: true}}} }
+	parts := split((&Store{}).expand(record.Ops(stagedBatch('b'))).writes)
+	var steps [][]write
 	for i, p := range parts {
-		steps = append(steps, []record.Op{{Key: stageKey(i), Value: encodeOps(p)}})
+		steps = append(steps, put(stageKey(i), encodeWrites(p)))
 	}
 	marked := len(steps)
-	steps = append(steps, []record.Op{mark})
+	steps = append(steps, put(stageMark, []byte{0, 0, 0, byte(len(parts))}))
 	steps = append(steps, parts...)
-	steps = append(steps, []record.Op{{Key: stageMark, Remove: true}}, []record.Op{{Key: stageKey(0), Remove: true}})
+	steps = append(steps, remove(stageMark), remove(stageKey(0)))
 
 	for done := range len(steps) + 1 {
 		t.Run(fmt.Sprintf("AfterStep%d", done), func(t *testing.T) {
@@ -50,7 +58,7 @@ func TestCrashAmidLargeBatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, step := range steps[:done] {
-				if err := s.commitOps(step); err != nil {
+				if err := s.commitWrites(step); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -70,7 +78,7 @@ func TestCrashAmidLargeBatch(t *testing.T) {
 			}
 			for i := range 12 {
 				got, err := s.Doc(store.DocKey{ID: fmt.Sprint(i)})
-				if err != nil || len(got) != 500<<10 || got[0] != want {
+				if err != nil || len(got) != stagedSize(i) || got[0] != want {
 					t.Fatalf("document %d is %.1q with %d bytes, want %q, %v", i, got, len(got), want, err)
 				}
 			}
@@ -84,31 +92,32 @@ func TestCrashAmidLargeBatch(t *testing.T) {
 	}
 }
 
-func TestOpsEncoding(t *testing.T) {
-	ops := []record.Op{
-		{Key: []byte("k"), Value: []byte("v")},
-		{Key: []byte{0}, Value: []byte{}},
-		{Key: []byte("gone"), Value: []byte{}, Remove: true},
-		{Key: []byte("v"), Value: bytes.Repeat([]byte("x"), 300), Expires: time.UnixMilli(1_700_000_000_123), Mark: 200},
+func TestWritesEncoding(t *testing.T) {
+	writes := []write{
+		{Op: record.Op{Key: []byte("k"), Value: []byte("v")}},
+		{Op: record.Op{Key: []byte{0}, Value: []byte{}}},
+		{Op: record.Op{Key: []byte("gone"), Value: []byte{}, Remove: true}},
+		{Op: record.Op{Key: []byte("v"), Value: bytes.Repeat([]byte("x"), 300), Expires: time.UnixMilli(1_700_000_000_123), Mark: 200}},
+		{Op: record.Op{Key: []byte("large"), Value: []byte{200, 1}}, large: true},
 	}
-	b := encodeOps(ops)
-	got, err := decodeOps(b)
+	b := encodeWrites(writes)
+	got, err := decodeWrites(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(ops, got); diff != "" {
+	if diff := cmp.Diff(writes, got, cmp.AllowUnexported(write{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	whole := 0
 	for n := range b {
-		if got, err := decodeOps(b[:n]); err == nil {
-			if whole++; len(got) >= len(ops) {
-				t.Errorf("%d of %d bytes give all operations", n, len(b))
+		if got, err := decodeWrites(b[:n]); err == nil {
+			if whole++; len(got) >= len(writes) {
+				t.Errorf("%d of %d bytes give all writes", n, len(b))
 			}
 		}
 	}
-	if whole != len(ops) { // nothing, and after each but the last
-		t.Errorf("%d prefixes decode, want %d", whole, len(ops))
+	if whole != len(writes) { // nothing, and after each but the last
+		t.Errorf("%d prefixes decode, want %d", whole, len(writes))
 	}
 }
 
@@ -169,6 +178,29 @@ func TestDiscardFollowsSnapshots(t *testing.T) {
 		got, err := sn.Doc(store.DocKey{Collection: crdt.Dot{Seq: 1}, ID: fmt.Sprint(i)})
 		if err != nil || len(got) == 0 || got[0] != 'a' {
 			t.Fatalf("document %d in the snapshot: %.2q, %v", i, got, err)
+		}
+	}
+}
+
+// TestFastBatchesAreOneTransaction, with the smallest memory table.
+func TestFastBatchesAreOneTransaction(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	for _, n := range []int{1, 2, 100, store.FastBatchRecords} {
+		b := &store.Batch{}
+		per := store.FastBatchBytes/n - 64 - 8
+		for i := range n {
+			id := fmt.Sprintf("%08d", i)
+			b.Docs = append(b.Docs, store.DocPut{Key: store.DocKey{ID: id}, State: bytes.Repeat([]byte{1}, per)})
+		}
+		if size, records := b.Size(); size > store.FastBatchBytes || size < store.FastBatchBytes*9/10 || records != n {
+			t.Fatalf("a batch of %d bytes in %d records", size, records)
+		}
+		before := s.nextTs
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		if s.nextTs != before+1 {
+			t.Errorf("%d records took %d transactions", n, s.nextTs-before)
 		}
 	}
 }

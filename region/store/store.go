@@ -128,7 +128,7 @@ type MetaEntry struct {
 type Sizes struct {
 	// Records is what the records take: tables, or memory for a store without a disk.
 	Records int64
-	// Journal is what the write-ahead and value logs take.
+	// Journal is what the write-ahead log and other files take.
 	Journal int64
 	// Free is the room that is left for the store, -1 if that cannot be known.
 	Free int64
