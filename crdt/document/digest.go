@@ -1,0 +1,110 @@
+package document
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
+)
+
+// allKeys returns the names of all children, shown or not, in order.
+func allKeys(m *mapNode) []string {
+	keys := make([]string, 0, len(m.children))
+	for k := range m.children {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// digester writes what every replica with the same changes holds: nothing dead,
+// and nothing of how a list's positions hang together, which trimming changes.
+type digester struct{ b []byte }
+
+func (w *digester) uint(n uint64) { w.b = binary.AppendUvarint(w.b, n) }
+
+func (w *digester) tag(t tag) {
+	w.b = append(w.b, t.dot.Replica[:]...)
+	w.uint(t.dot.Seq)
+	w.uint(uint64(t.n))
+}
+
+func (w *digester) marks(ms []mark) {
+	w.uint(uint64(len(ms)))
+	for _, m := range ms {
+		w.tag(m.tag)
+		w.uint(uint64(m.stamp))
+	}
+}
+
+func (w *digester) slot(s *slot) {
+	w.uint(uint64(len(s.scalars)))
+	for _, x := range s.scalars {
+		w.marks([]mark{x.mark})
+		w.b = value.AppendBinary(w.b, x.v)
+	}
+	if s.m.alive() {
+		keys := s.m.keys()
+		w.uint(uint64(kindMap))
+		w.marks(s.m.presence)
+		w.uint(uint64(len(keys)))
+		for _, k := range keys {
+			w.uint(uint64(len(k)))
+			w.b = append(w.b, k...)
+			w.slot(s.m.children[k])
+		}
+	}
+	if s.l.alive() {
+		nodes := s.l.shown()
+		w.uint(uint64(kindList))
+		w.marks(s.l.presence)
+		w.uint(uint64(len(nodes)))
+		for _, i := range nodes {
+			n := s.l.nodes[i]
+			w.tag(n.id)
+			w.tag(n.elem)
+			w.slot(n.slot)
+		}
+	}
+	if s.s.alive() {
+		w.uint(uint64(kindSet))
+		w.marks(s.s.presence)
+		w.uint(uint64(len(s.s.members)))
+		for _, m := range s.s.sorted() {
+			w.b = value.AppendBinary(w.b, m.v)
+			w.marks(m.marks)
+		}
+	}
+	if s.c.alive() {
+		w.uint(uint64(kindCounter))
+		w.marks(s.c.presence)
+		for i := range s.c.cells {
+			if c := &s.c.cells[i]; c.live() {
+				w.tag(c.tag)
+				for _, n := range []uint64{c.seq, uint64(c.stamp), uint64(c.total), c.floorSeq, uint64(c.floorTotal)} {
+					w.uint(n)
+				}
+			}
+		}
+	}
+	w.uint(0)
+}
+
+// Digest implements [crdt.State]. That of a document that does not exist is
+// zero: a deleted one is forgotten when its deletion is stable.
+func (d *Doc) Digest() (sum [crdt.DigestSize]byte) {
+	if !d.heads.Visible() {
+		return sum
+	}
+	var w digester
+	for _, h := range d.heads.All() {
+		w.marks([]mark{{tag{dot: h.Dot}, h.Stamp}})
+		w.uint(uint64(h.Delete))
+	}
+	w.uint(0)
+	w.slot(d.root)
+	full := sha256.Sum256(w.b)
+	return [crdt.DigestSize]byte(full[:crdt.DigestSize])
+}
