@@ -321,8 +321,9 @@ func (m CatchUp) appendFields(b []byte) []byte {
 
 func readCatchUp(r *crdt.Reader) CatchUp {
 	m := CatchUp{ID: r.Uvarint()}
-	m.Done = r.Byte()&flagDone != 0
-	m.Refused = string(r.Bytes(MaxText))
+	done := r.Byte()&flagDone != 0
+	m.Refused = clip(string(r.Bytes(MaxText)))
+	m.Done = done || m.Refused != ""
 	m.Changes = readChanges(r)
 	return m
 }
