@@ -140,3 +140,35 @@ func Nearest(ctx context.Context, addrs ...string) (*Client, error) {
 	}
 	return clients[nearest], nil
 }
+
+// A Collection is a named set of documents, with its settings.
+type Collection struct {
+	Name        string          `json:"name"`
+	Incarnation string          `json:"incarnation"`
+	Created     string          `json:"created"`
+	Type        string          `json:"type"`
+	Policy      json.RawMessage `json:"policy"`
+	// Shadowed collections are reached by their incarnation: another one, made
+	// concurrently, goes by the name.
+	Shadowed bool `json:"shadowed,omitempty"`
+	// Raw is the answer as it came, with all settings.
+	Raw json.RawMessage `json:"-"`
+}
+
+// Collections lists the collections that there are.
+func (c *Client) Collections(ctx context.Context) ([]Collection, error) {
+	var out struct {
+		Collections []json.RawMessage `json:"collections"`
+	}
+	if _, err := c.decode(ctx, request{method: http.MethodGet, path: "/v1/collections"}, &out); err != nil {
+		return nil, err
+	}
+	all := make([]Collection, len(out.Collections))
+	for i, raw := range out.Collections {
+		if err := json.Unmarshal(raw, &all[i]); err != nil {
+			return nil, fmt.Errorf("the list of collections makes no sense: %w", err)
+		}
+		all[i].Raw = raw
+	}
+	return all, nil
+}

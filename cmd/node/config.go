@@ -1,0 +1,64 @@
+package node
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/meridiandb/meridian/api"
+	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/badgerstore"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport/certs"
+)
+
+// The defaults of Config.
+const (
+	DefaultHTTP       = api.DefaultAddr
+	DefaultPeerListen = "127.0.0.1:7400"
+	DefaultDrain      = api.DefaultDrain
+)
+
+// Config says what a node is made of. Region, Cluster, Data and either
+// Credentials or TLSDir are needed; otherwise the zero value means the default.
+type Config struct {
+	Region, Cluster string
+	// Data is the folder of the store.
+	Data string
+	// HTTP is where clients connect, PeerListen where the other regions do. Port
+	// 0 takes a free one.
+	HTTP, PeerListen string
+	// HTTPListener and PeerConn, if set, are used in place of the addresses. The
+	// node closes them, also if New fails.
+	HTTPListener net.Listener
+	PeerConn     net.PacketConn
+	// Peers are the other regions and where they listen for peers.
+	Peers    map[string]string
+	Topology topology.Spec
+	// StrictCollections refuses writes to collections that were not made explicitly.
+	StrictCollections bool
+	// FaultInjection lets whoever reaches the API break links.
+	FaultInjection bool
+	// Credentials are what the region shows to its peers. If nil they are read
+	// from TLSDir, and again when the files change.
+	Credentials certs.Source
+	TLSDir      string
+	// Drain is how long requests may take to finish at the end.
+	Drain time.Duration
+	// Store are the options of the store. Its logger is set by the node.
+	Store badgerstore.Options
+	// Logger gets what an operator should know; nil discards it.
+	Logger *slog.Logger
+}
+
+// ErrConfig is wrapped by what New returns when the configuration is wrong.
+var ErrConfig = errors.New("bad configuration")
+
+// region is the part of the configuration that is the region's.
+func (c *Config) region() region.Config {
+	return region.Config{
+		Region: c.Region, Cluster: c.Cluster, Peers: c.Peers, Topology: c.Topology,
+		StrictCollections: c.StrictCollections, Logger: c.Logger,
+	}
+}
