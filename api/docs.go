@@ -38,7 +38,7 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 		h["Vary"] = varyAccept
 	}
 	if n := len(d.View.Conflicts); n > 0 {
-		h[HeaderConflict] = []string{conflictName(&d)}
+		h[HeaderConflict] = []string{policyName(d.Collection)}
 		h[HeaderConflictCount] = []string{strconv.Itoa(n)}
 	}
 	notModified, err := readPrecondition(r.Header, &d, tag)
@@ -92,10 +92,9 @@ func isOpen(v *crdt.View) bool {
 	return false
 }
 
-// conflictName is what Meridian-Conflict says: the policy that made of the
-// concurrent versions what is shown.
-func conflictName(d *region.Document) string {
-	switch spec := d.Collection.Settings.Policy.Spec().(type) {
+// policyName is the name of a collection's policy: what Meridian-Conflict says.
+func policyName(c *core.Collection) string {
+	switch spec := c.Settings.Policy.Spec().(type) {
 	case string:
 		return spec
 	case map[string]any:
@@ -264,6 +263,11 @@ func (s *Server) write(x *exchange, r *http.Request, w core.DocWrite) (receipt c
 func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receipt, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
 	defer cancel()
+	for i := range w.Docs {
+		if err := s.settle(ctx, &w.Docs[i]); err != nil {
+			return core.Receipt{}, err
+		}
+	}
 	receipt, err := s.region.Write(ctx, w)
 	if err != nil {
 		return receipt, err

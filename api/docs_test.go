@@ -69,7 +69,8 @@ func TestPatchInItsMediaTypes(t *testing.T) {
 		w.do("PATCH", aDoc, `{"op":"add"}`).with("Content-Type", MediaOps).gives(400).as(malformedPatch, "array")
 		w.do("PATCH", aDoc, `[1]`).with("Content-Type", MediaMergePatch).gives(422).as(notObject, "array")
 		w.do("PATCH", aDoc, `[{"op":"replace","path":"","value":1}]`).with("Content-Type", MediaJSONPatch).gives(422).as(notObject, "root")
-		w.do("PATCH", "/v1/collections/carts/docs/none", `{"a":1}`).with("Content-Type", MediaMergePatch).gives(404).as(noDocument, "")
+		w.do("PATCH", "/v1/collections/carts/docs/none", `[{"op":"add","path":"/a","value":1}]`).with("Content-Type", MediaJSONPatch).gives(404).as(noDocument, "")
+		w.do("PATCH", "/v1/collections/carts/docs/none", `{"a":1}`).with("Content-Type", MediaMergePatch).gives(201)
 		for _, media := range []string{MediaJSON, "text/plain", "nonsense;;"} {
 			r := w.do("PATCH", aDoc, `{}`).with("Content-Type", media).gives(415)
 			r.as(badMediaType, "")
@@ -77,6 +78,37 @@ func TestPatchInItsMediaTypes(t *testing.T) {
 				t.Errorf("Accept-Patch is %q", got)
 			}
 		}
+	})
+}
+
+func TestTypedValues(t *testing.T) {
+	alone(t, func(w *world) {
+		w.do("PUT", aDoc, `{"likes":{"$counter":1},"tags":{"$set":["b","a","b"]}}`).gives(201)
+		w.do("PATCH", aDoc, `[{"op":"inc","path":"/likes","value":4},{"op":"add","path":"/tags","value":"c"}]`).with("Content-Type", MediaOps).gives(200)
+		plainly := w.do("GET", aDoc, nil).gives(200).is(`{"likes":5,"tags":["a","b","c"]}`)
+		types := w.do("GET", aDoc+"?types=1", nil).gives(200).is(`{"likes":{"$counter":5},"tags":{"$set":["a","b","c"]}}`)
+		if plainly.etag() == types.etag() {
+			t.Error("two representations have one strong ETag")
+		}
+		if r := w.do("GET", "/v1/collections/carts/docs?types=1", nil).gives(200); !strings.Contains(r.body, `"value":{"likes":{"$counter":5},`) {
+			t.Errorf("the list shows %s", r.body)
+		}
+		w.do("POST", "/v1/batch", `{"docs":[{"collection":"carts","id":"a","ops":[{"op":"inc","path":"/likes","value":-5},{"op":"remove","path":"/tags","value":"a"}]}]}`).gives(200)
+		w.do("GET", aDoc, nil).gives(200).is(`{"likes":0,"tags":["b","c"]}`)
+		w.do("PATCH", aDoc, `[{"op":"inc","path":"/tags","value":-1}]`).with("Content-Type", MediaOps).gives(409).as(misfit, "operation 0")
+	})
+}
+
+func TestPutOnAnOlderVersionIsMergedWithWhatHappenedSince(t *testing.T) {
+	alone(t, func(w *world) {
+		first := w.do("PUT", aDoc, `{"a":1,"b":1,"list":["x","y"]}`).gives(201).etag()
+		w.do("PUT", aDoc, `{"a":2,"b":1,"list":["x","y","z"]}`).gives(200)
+		w.do("PUT", aDoc, `{"a":1,"b":2,"list":["w","x","y"]}`).with(HeaderBase, first).gives(200)
+		w.do("GET", aDoc, nil).gives(200).is(`{"a":2,"b":2,"list":["w","x","y","z"]}`)
+		w.do("PUT", aDoc, `{"base":{"a":2,"b":2,"list":["w"]},"value":{"a":2,"b":3,"list":["w"]}}`).with("Content-Type", MediaBased).gives(200)
+		w.do("GET", aDoc, nil).gives(200).is(`{"a":2,"b":3,"list":["w","x","y","z"]}`)
+		w.do("PATCH", aDoc, `{"c":1}`).with("Content-Type", MediaMergePatch).with(HeaderBase, first).gives(200)
+		w.do("GET", aDoc, nil).gives(200).is(`{"a":2,"b":3,"c":1,"list":["w","x","y","z"]}`)
 	})
 }
 

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -64,7 +66,7 @@ func (s *Server) appendVersions(b []byte, d *region.Document, opts value.Options
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = s.appendConflict(b, &d.View.Conflicts[i], conflictName(d), opts)
+		b = s.appendConflict(b, &d.View.Conflicts[i], policyName(d.Collection), opts)
 	}
 	return append(b, "]}"...)
 }
@@ -126,6 +128,33 @@ func (s *Server) appendVersion(b []byte, v *crdt.Version, hasValue, shown bool, 
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 func formatTime(t time.Time) string { return t.UTC().Format(timeFormat) }
+
+// siblingsPolicy is the policy that leaves the choice to the client.
+const siblingsPolicy = "siblings"
+
+// settle makes of a PUT under If-Match a resolution, where fields of a merged
+// document have open siblings. The writer has seen them all, and has chosen also
+// where the value that is shown already is put again; a PUT alone leaves alone
+// what it does not change. If the document changes meanwhile, If-Match fails.
+func (s *Server) settle(ctx context.Context, w *core.DocWrite) error {
+	if w.Edit.Kind != crdt.EditPut || len(w.If.Match) == 0 || w.BaseTag != "" || w.Edit.HasBaseValue {
+		return nil
+	}
+	c, err := s.region.Collection(w.Collection)
+	if err != nil || c.Settings.Type != crdt.TypeDocument || policyName(c) != siblingsPolicy {
+		return nil //nolint:nilerr // the region says what is wrong with the write
+	}
+	d, err := s.region.Get(ctx, w.Collection, w.ID)
+	if err != nil || !isOpen(&d.View) || !slices.Contains(w.If.Match, d.Tag) {
+		return err
+	}
+	w.If.Match = []string{d.Tag}
+	w.Edit = crdt.Edit{Kind: crdt.EditResolve, Value: w.Edit.Value}
+	for i := range d.Versions {
+		w.Edit.Covers = append(w.Edit.Covers, d.Versions[i].Dot)
+	}
+	return nil
+}
 
 // resolveDoc answers POST …/resolve: a value, or a deletion, that covers the
 // versions that it names, of the document or of one field.

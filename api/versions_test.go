@@ -144,3 +144,77 @@ func TestVersionsOfADocumentThatNeverWas(t *testing.T) {
 		}
 	})
 }
+
+// fieldsInConflict makes two regions set one field of a merged document
+// concurrently, and another one each.
+func fieldsInConflict(t *testing.T, policy string, test func(w *world)) {
+	t.Helper()
+	inWorld(t, []string{"eu-west", "us-east"}, nil, func(w *world) {
+		w.do("PUT", "/v1/collections/carts", `{"policy":"`+policy+`"}`).gives(201)
+		w.do("PUT", aDoc, `{"x":{"y":0}}`).gives(201)
+		w.settle()
+		w.net.Cut("eu-west", "us-east")
+		synctest.Wait()
+		w.on("eu-west", "PUT", aDoc, `{"eu":1,"x":{"y":1}}`).gives(200)
+		time.Sleep(time.Millisecond)
+		w.on("us-east", "PUT", aDoc, `{"us":1,"x":{"y":2}}`).gives(200)
+		w.net.Heal("eu-west", "us-east")
+		w.settle()
+		test(w)
+	})
+}
+
+func TestFieldsOfAMergedDocumentAreListedInConflict(t *testing.T) {
+	fieldsInConflict(t, "merge", func(w *world) {
+		for _, name := range []string{"eu-west", "us-east"} {
+			r := w.on(name, "GET", aDoc, nil).with("Accept", MediaSiblings).gives(200).is(`{"eu":1,"us":1,"x":{"y":2}}`)
+			if r.Get(HeaderConflict) != "merge" || r.Get(HeaderConflictCount) != "1" {
+				t.Errorf("headers of a conflict: %v", r.Header)
+			}
+			var v versionsBody
+			w.on(name, "GET", aDoc+"/versions", nil).gives(200).json(&v)
+			if len(v.Versions) != 2 || v.Versions[0].Value != nil || !v.Versions[0].Shown || !v.Versions[1].Shown || len(v.Conflicts) != 1 {
+				t.Fatalf("versions: %+v", v)
+			}
+			c := v.Conflicts[0]
+			if c.Path != "/x/y" || c.Policy != "merge" || len(c.Versions) != 2 ||
+				string(c.Versions[0].Value) != "1" || c.Versions[0].Shown || string(c.Versions[1].Value) != "2" || !c.Versions[1].Shown {
+				t.Errorf("conflict: %+v", c)
+			}
+		}
+	})
+}
+
+func TestSiblingsOfFields(t *testing.T) {
+	all := func(w *world) (v versionsBody, etag string) {
+		r := w.do("GET", aDoc, nil).with("Accept", MediaSiblings).gives(300).json(&v)
+		return v, r.etag()
+	}
+	t.Run("PUT with the combined ETag leaves one", func(t *testing.T) {
+		fieldsInConflict(t, "siblings", func(w *world) {
+			_, etag := all(w)
+			// The value that is shown anyway: it is the choice all the same.
+			w.do("PUT", aDoc, `{"eu":1,"us":1,"x":{"y":2}}`).with("If-Match", etag).gives(200)
+			w.settle()
+			r := w.on("eu-west", "GET", aDoc, nil).with("Accept", MediaSiblings).gives(200).is(`{"eu":1,"us":1,"x":{"y":2}}`)
+			if r.Get(HeaderConflict) != "" {
+				t.Error("the conflict is still there")
+			}
+		})
+	})
+	t.Run("resolve at a path", func(t *testing.T) {
+		fieldsInConflict(t, "siblings", func(w *world) {
+			v, _ := all(w)
+			c := v.Conflicts[0]
+			w.do("POST", aDoc+"/resolve", `{"path":"/x/y","value":null,"versions":["`+c.Versions[0].Dot+`","`+c.Versions[1].Dot+`"]}`).gives(200)
+			w.do("GET", aDoc, nil).with("Accept", MediaSiblings).gives(200).is(`{"eu":1,"us":1,"x":{"y":null}}`)
+		})
+	})
+	t.Run("resolve the whole document", func(t *testing.T) {
+		fieldsInConflict(t, "siblings", func(w *world) {
+			v, _ := all(w)
+			w.do("POST", aDoc+"/resolve", `{"value":{"x":1},"versions":["`+v.Versions[0].Dot+`","`+v.Versions[1].Dot+`"]}`).gives(200)
+			w.do("GET", aDoc, nil).with("Accept", MediaSiblings).gives(200).is(`{"x":1}`)
+		})
+	})
+}
