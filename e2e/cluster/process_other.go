@@ -1,0 +1,18 @@
+//go:build !linux
+
+package cluster
+
+import (
+	"syscall"
+	"testing"
+)
+
+func dieWithParent() *syscall.SysProcAttr { return nil }
+
+// RSS is the resident memory of the process. It is read from /proc, so the test
+// is skipped elsewhere than on Linux.
+func (n *Node) RSS(tb testing.TB) int64 {
+	tb.Helper()
+	tb.Skip("the memory of a process is measured on Linux only")
+	return 0
+}
