@@ -2,6 +2,7 @@ package memnet_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/meridiandb/meridian/transport"
 	"github.com/meridiandb/meridian/transport/memnet"
@@ -20,12 +21,14 @@ func (n network) Transport(t testing.TB, region string, cfg transport.Config) tr
 }
 
 func TestConformance(t *testing.T) {
-	for name, bubble := range map[string]bool{"virtual time": true, "real time": false} {
+	for name, idle := range map[string]time.Duration{"virtual time": memnet.DefaultIdleTimeout, "real time": 400 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			transporttest.Run(t, transporttest.Factory{
-				New:    func(testing.TB) transporttest.Net { return network{memnet.New(memnet.Options{})} },
-				Bubble: bubble,
-				Idle:   memnet.DefaultIdleTimeout,
+				New: func(testing.TB) transporttest.Net {
+					return network{memnet.New(memnet.Options{IdleTimeout: idle})}
+				},
+				Bubble: name == "virtual time",
+				Idle:   idle,
 			})
 		})
 	}

@@ -137,9 +137,14 @@ func (n *simulated) unplug(region string) {
 
 func TestConformance(t *testing.T) {
 	t.Run("loopback", func(t *testing.T) {
+		const keepAlive, idle = 200 * time.Millisecond, time.Second
 		transporttest.Run(t, transporttest.Factory{
-			New:  func(t testing.TB) transporttest.Net { return loopback{newBase(t)} },
-			Idle: quic.DefaultIdleTimeout,
+			New: func(t testing.TB) transporttest.Net {
+				n := loopback{newBase(t)}
+				n.config = quic.Config{KeepAlive: keepAlive, IdleTimeout: idle}
+				return n
+			},
+			Idle: idle,
 		})
 	})
 	for _, latency := range []time.Duration{0, 20 * time.Millisecond} {

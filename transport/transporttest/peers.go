@@ -40,7 +40,7 @@ func bothDial(c *cluster) {
 			}
 		}
 	}
-	pause(2 * time.Second) // for a second connection to show
+	pause(c.f.Idle / 2) // for a second connection to show
 	for _, m := range all {
 		m.mu.Lock()
 		for _, n := range names {
