@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"time"
 
 	"github.com/meridiandb/meridian/region/core"
 )
@@ -160,6 +162,10 @@ func (s *Server) deleteCollection(x *exchange, r *http.Request) error {
 	}
 	// Its documents are deleted first, which can take many changes: there is no
 	// time limit but the client's patience, and what is done stays done.
+	conn := http.NewResponseController(x)
+	if err := errors.Join(conn.SetReadDeadline(time.Time{}), conn.SetWriteDeadline(time.Time{})); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
 	receipt, err := s.region.DeleteCollection(r.Context(), pathParam(r, "collection"))
 	if err != nil {
 		return err

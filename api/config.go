@@ -45,10 +45,11 @@ const (
 	MaxListBytes     = 8 << 20
 )
 
-// Timeouts of connections. The write timeout leaves room for the longest wait.
+// Timeouts of connections. A request has bodyTimeout to arrive, and after that
+// the longest wait and the region's Timeout to be answered.
 const (
 	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 60 * time.Second
+	bodyTimeout       = 60 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxStreams        = 250 // concurrent HTTP/2 requests of one connection
 )

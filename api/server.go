@@ -79,11 +79,12 @@ func (s *Server) Run(ctx context.Context) error {
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	defer s.close()
+	whole := bodyTimeout + MaxWait + s.cfg.Timeout
 	srv := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + MaxWait + s.cfg.Timeout,
+		ReadTimeout:       whole, // not less: at its end net/http cancels the request
+		WriteTimeout:      whole,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		Protocols:         new(http.Protocols),
