@@ -28,7 +28,7 @@ func (c *Core) submit(ask any) (any, error) {
 // A target is one document of a write that is being made.
 type target struct {
 	col    *Collection
-	create bool // col is to be created first
+	create bool // col is to be made first
 	entry  *entry
 	before bool // the document existed
 }
@@ -42,9 +42,23 @@ func (c *Core) write(w Write) (Receipt, error) {
 		return Receipt{}, fmt.Errorf("%w: a write has 1 to %d documents, not %d", ErrInvalid, c.cfg.Limits.WriteDocs, len(w.Docs))
 	}
 	targets, created, seen, err := c.targets(w)
-	if err != nil {
-		return Receipt{}, err
+	if err == nil {
+		var r Receipt
+		if r, err = c.writeTargets(w, targets, created, seen); err == nil {
+			return r, nil
+		}
 	}
+	// What is to be made under the dots that this write would have taken may be
+	// of another type.
+	for i := range targets {
+		if t := &targets[i]; t.create && t.entry != nil {
+			c.cache.remove(t.entry)
+		}
+	}
+	return Receipt{}, err
+}
+
+func (c *Core) writeTargets(w Write, targets []target, created []*Collection, seen crdt.Stamp) (_ Receipt, err error) {
 	hd := c.header(len(created), seen)
 	ch := &crdt.Change{Header: hd, Mutations: make([]crdt.Mutation, len(w.Docs))}
 	for i := range w.Docs {
@@ -107,26 +121,26 @@ func (c *Core) targets(w Write) (ts []target, created []*Collection, seen crdt.S
 	for i := range w.Docs {
 		d, t := &w.Docs[i], &ts[i]
 		if err := CheckID(d.ID); err != nil {
-			return nil, nil, 0, inDoc(w, i, err)
+			return ts, nil, 0, inDoc(w, i, err)
 		}
 		if t.col, err = c.catalog.Collection(d.Collection); err != nil {
 			if created, err = c.implicit(d.Collection, created, t); err != nil {
-				return nil, nil, 0, inDoc(w, i, err)
+				return ts, nil, 0, inDoc(w, i, err)
 			}
 		}
 		key := store.DocKey{Collection: t.col.Incarnation, ID: d.ID}
 		for j := range i {
 			if ts[j].entry.key == key {
-				return nil, nil, 0, inDoc(w, i, fmt.Errorf("%w: the same document twice in one write", ErrInvalid))
+				return ts, nil, 0, inDoc(w, i, fmt.Errorf("%w: the same document twice in one write", ErrInvalid))
 			}
 		}
 		if t.entry, err = c.load(key, t.col.Settings.Type); err != nil {
-			return nil, nil, 0, err
+			return ts, nil, 0, err
 		}
 		heads := t.entry.state.Heads()
 		t.before = heads.Visible()
 		if err := d.If.check(heads); err != nil {
-			return nil, nil, 0, inDoc(w, i, err)
+			return ts, nil, 0, inDoc(w, i, err)
 		}
 		seen = max(seen, heads.MaxStamp())
 		if !heads.Known() {
@@ -139,7 +153,7 @@ func (c *Core) targets(w Write) (ts []target, created []*Collection, seen crdt.S
 // implicit notes that an unknown collection is to be made by the write to it.
 func (c *Core) implicit(name string, created []*Collection, t *target) ([]*Collection, error) {
 	if i := slices.IndexFunc(created, func(x *Collection) bool { return x.Name == name }); i >= 0 {
-		t.col = created[i]
+		t.col, t.create = created[i], true
 		return created, nil
 	}
 	if c.cfg.StrictCollections {
@@ -149,6 +163,7 @@ func (c *Core) implicit(name string, created []*Collection, t *target) ([]*Colle
 		return nil, err
 	}
 	seq := c.have.Get(c.replica) + uint64(len(created)) + 1
+	t.create = true
 	t.col = &Collection{Incarnation: crdt.Dot{Replica: c.replica, Seq: seq}, Name: name, Settings: DefaultSettings()}
 	return append(created, t.col), nil
 }
