@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A buffer is reused between requests: what is read into it, or written from
@@ -87,9 +88,17 @@ func needJSON(r *http.Request) error {
 		return err
 	}
 	if media != MediaJSON && media != "" {
-		return problemf(badMediaType, "send the body as %s, not %.80s", MediaJSON, media)
+		return problemf(badMediaType, "send the body as %s, not %.80s%s", MediaJSON, media, formHint(media))
 	}
 	return nil
+}
+
+// formHint helps those who meet the default of curl -d.
+func formHint(media string) string {
+	if media == "application/x-www-form-urlencoded" {
+		return "; with curl, use --json in place of -d"
+	}
+	return ""
 }
 
 // accepts reports whether the client names a media type in Accept, without
@@ -108,4 +117,30 @@ func accepts(r *http.Request, media string) bool {
 		}
 	}
 	return false
+}
+
+// Bounds of lingering.
+const (
+	// maxLinger and lingerTime bound what is still taken of a refused body.
+	maxLinger  = 64 << 20
+	lingerTime = 5 * time.Second
+	// closesAbove is how much of an unread body net/http reads by itself.
+	closesAbove = 256 << 10
+)
+
+// mayLinger reports whether the connection of a refused request would be closed
+// on a client that is still sending. Many clients do not look for the answer
+// before they are done, and would get a reset in its place.
+func mayLinger(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (r.ContentLength < 0 || r.ContentLength > closesAbove) && r.Header.Get("Expect") == ""
+}
+
+// linger takes what a client still sends of a refused body, so that it gets to
+// read the answer, which is out.
+func (x *exchange) linger(r *http.Request) {
+	conn := http.NewResponseController(x)
+	if conn.Flush() != nil || conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, maxLinger)
 }

@@ -131,7 +131,7 @@ func (s *Server) parsePut(r *http.Request) (e crdt.Edit, err error) {
 		// Two documents within one object.
 		limits = value.Limits{MaxBytes: 2 * limits.MaxBytes, MaxDepth: limits.MaxDepth + 1, MaxItems: 2*limits.MaxItems + 2}
 	default:
-		return e, problemf(badMediaType, "send a document as %s, or with the one that it is based on as %s, not as %.80s", MediaJSON, MediaBased, media)
+		return e, problemf(badMediaType, "send a document as %s, or with the one that it is based on as %s, not as %.80s%s", MediaJSON, MediaBased, media, formHint(media))
 	}
 	body, err := readBody(r, limits.MaxBytes)
 	if err != nil {

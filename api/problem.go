@@ -204,7 +204,14 @@ func (x *exchange) fail(r *http.Request, err error) {
 	if err != nil {
 		b = []byte(`{"type":"/problems/internal","status":500}`)
 	}
+	linger := mayLinger(r) && http.NewResponseController(x).EnableFullDuplex() == nil
+	if linger {
+		h["Connection"] = []string{"close"}
+	}
 	x.answer(r, k.status, problemMedia, append(b, '\n'))
+	if linger {
+		x.linger(r)
+	}
 }
 
 // explainProblems answers GET /problems/ and GET /problems/{name}.

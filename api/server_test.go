@@ -1,9 +1,11 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -105,6 +107,37 @@ func TestBothVersionsOfHTTPAreServed(t *testing.T) {
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestClientsThatDoNotLookUpWhileSendingGetTheirAnswer(t *testing.T) {
+	url, _ := running(t, Config{Region: &broken{}})
+	for _, length := range []string{"Content-Length: 20971520", "Transfer-Encoding: chunked"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s\r\n\r\n", aDoc, length)
+		chunk := make([]byte, 64<<10)
+		for range 320 {
+			if strings.HasPrefix(length, "T") {
+				fmt.Fprintf(conn, "%x\r\n%s\r\n", len(chunk), chunk)
+			} else if _, err := conn.Write(chunk); err != nil {
+				t.Fatalf("%s: %v", length, err)
+			}
+		}
+		if strings.HasPrefix(length, "T") {
+			fmt.Fprint(conn, "0\r\n\r\n")
+		}
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", length, err)
+		}
+		res.Body.Close()
+		conn.Close()
+		if res.StatusCode != http.StatusRequestEntityTooLarge || !res.Close {
+			t.Errorf("%s: %s, close %v", length, res.Status, res.Close)
+		}
 	}
 }
 
