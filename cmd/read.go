@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -173,7 +174,7 @@ func (a *app) listCollections(c *cobra.Command, cl *client.Client, asJSON bool) 
 		if col.Shadowed {
 			name = col.Incarnation + " (another " + col.Name + ")"
 		}
-		tab.add(name, col.Type, cell(col.Policy), col.Created)
+		tab.add(name, col.Type, strings.Trim(cell(col.Policy), `"`), localTime(col.Created))
 	}
 	if asJSON {
 		return nil
@@ -279,5 +280,5 @@ func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return strconv.Itoa(n) + " " + noun + "s"
+	return thousands(n) + " " + noun + "s"
 }

@@ -95,6 +95,7 @@ func newRoot(a *app) *cobra.Command {
 	for _, c := range []*cobra.Command{
 		newServe(a), newCerts(a),
 		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newStatus(a),
+		newImport(a), newExport(a),
 		newVersion(a),
 	} {
 		root.AddCommand(c)

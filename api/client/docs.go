@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"iter"
@@ -211,15 +212,17 @@ type BatchPut struct {
 
 // Batch writes several documents in one atomic change: all of them, or none.
 func (c *Client) Batch(ctx context.Context, docs []BatchPut) ([]Receipt, error) {
-	body, err := json.Marshal(map[string]any{"docs": docs})
-	if err != nil {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(map[string]any{"docs": docs}); err != nil {
 		return nil, err
 	}
 	var out struct {
 		Docs []Receipt `json:"docs"`
 	}
 	a, err := c.decode(ctx, request{
-		method: http.MethodPost, path: "/v1/batch", header: WriteOptions{}.header(mediaJSON), body: body,
+		method: http.MethodPost, path: "/v1/batch", header: WriteOptions{}.header(mediaJSON), body: body.Bytes(),
 	}, &out)
 	if err != nil {
 		return nil, err
