@@ -141,7 +141,7 @@ func TestAcknowledgedBatchesSurviveKill(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		timer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		acked := last
 		want := last + 1 + rng.Uint64N(60)
 		delay := time.Duration(rng.IntN(4)) * time.Millisecond
@@ -155,7 +155,7 @@ func TestAcknowledgedBatchesSurviveKill(t *testing.T) {
 			if acked >= want && !killed {
 				killed = true
 				// At some moment within what it does next.
-				time.AfterFunc(delay, func() { cmd.Process.Kill() })
+				time.AfterFunc(delay, func() { _ = cmd.Process.Kill() })
 			}
 		}
 		_ = cmd.Wait() // it was killed

@@ -94,25 +94,21 @@ func TestFolderThatIsNotOursIsRefused(t *testing.T) {
 }
 
 func TestFolderMayBeEmptyNewOrHalfMade(t *testing.T) {
-	base := t.TempDir()
-	for _, make := range []func(dir string){
+	for _, prepare := range []func(dir string){
 		func(string) {},
 		func(dir string) { writeFile(t, filepath.Join(dir, "lost+found", "x"), "") },
 		func(dir string) { writeFile(t, filepath.Join(dir, newFormatFile), "merid") },
 		func(dir string) { writeFile(t, filepath.Join(dir, lockFile), "1\n") },
 		func(dir string) { writeFile(t, filepath.Join(dir, formatFile), "meridian store 1\n") },
 	} {
-		dir, err := os.MkdirTemp(base, "*")
-		if err != nil {
-			t.Fatal(err)
-		}
-		make(dir)
+		dir := t.TempDir()
+		prepare(dir)
 		if err := mustOpen(t, dir).Close(); err != nil {
 			t.Error(err)
 		}
 		mustOpen(t, dir)
 	}
-	mustOpen(t, filepath.Join(base, "a", "b", "c"))
+	mustOpen(t, filepath.Join(t.TempDir(), "a", "b", "c"))
 }
 
 func TestFolderInUseIsRefused(t *testing.T) {
