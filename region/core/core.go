@@ -88,12 +88,15 @@ type Core struct {
 	catalog   *Catalog
 	fenced    string
 
-	started time.Time
-	queue   []Event
-	inbox   *inbox
-	peers   map[string]*peer
-	sync    syncState
-	trim    trimQueue
+	queue []Event
+	inbox *inbox
+	peers map[string]*peer
+	sync  syncState
+	trim  trimQueue
+
+	// uptime is what passed since the first step, by the wall clock but for its
+	// jumps back: what is timed by it never waits for hours.
+	uptime time.Duration
 
 	// Of the step that is under way.
 	now   time.Time
@@ -202,12 +205,12 @@ func (c *Core) Replica() crdt.ReplicaID { return c.replica }
 // be read from anywhere else. After an error the core is of no use: make a new
 // one from what is durable. The error is a *BadChangeError or the store's.
 func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
+	if !c.now.IsZero() {
+		c.uptime += max(now.Sub(c.now), 0)
+	}
 	c.now, c.fx, c.batch, c.cost = now, Effects{}, &store.Batch{}, 0
 	c.dirty, c.out, c.acks = c.dirty[:0], nil, false
 	c.queue = append(c.queue, events...)
-	if c.started.IsZero() {
-		c.started = now
-	}
 	if err := c.announce(); err != nil {
 		return Effects{}, err
 	}

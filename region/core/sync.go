@@ -27,8 +27,8 @@ type peer struct {
 	greeted bool // its Hello came on this link
 	// have is what it is known to hold: what it told, sent, or was told of it.
 	have   crdt.Vector
-	heard  time.Time // last message on the link
-	news   time.Time // last news of it, over any path
+	heard  time.Duration // uptime at the last message on the link
+	news   time.Time     // last news of it, over any path
 	offset time.Duration
 	report wire.Report
 	// Of the stable vector: counted is the last report that counts already,
@@ -41,18 +41,18 @@ type request struct {
 	peer     string
 	id       uint64
 	to       uint64
-	progress time.Time
+	progress time.Duration // uptime
 }
 
 // A gap is something that a peer holds and we do not, since when.
 type gap struct {
 	target uint64
-	since  time.Time
+	since  time.Duration // uptime
 }
 
 // A sample says what was held when, to tell how long a peer is behind.
 type sample struct {
-	at   time.Time
+	at   time.Duration // uptime
 	have crdt.Vector
 }
 
@@ -71,19 +71,19 @@ type syncState struct {
 	nextID   uint64
 	hurry    bool // ask for what is missing without waiting for the grace to pass
 
-	nextStatus time.Time
+	nextStatus time.Duration // uptime
 	reportSeq  uint64
 
 	held, stable crdt.Vector
 	samples      []sample
-	skewed       map[string]time.Time // when a replica's clock was last complained about
+	skewed       map[string]time.Duration // uptime when a region's clock was last complained about
 }
 
 func newSyncState(spec topology.Spec) syncState {
 	return syncState{
 		spec: spec, replan: true,
 		requests: map[crdt.ReplicaID]request{}, gaps: map[crdt.ReplicaID]gap{},
-		skewed: map[string]time.Time{},
+		skewed: map[string]time.Duration{},
 	}
 }
 
@@ -94,7 +94,7 @@ func (c *Core) linkUp(name string) {
 		return
 	}
 	p.up, p.greeted = true, false
-	p.heard = c.now
+	p.heard = c.uptime
 	tips, err := c.tips()
 	if err != nil {
 		c.note(true, "reading the log's tips failed", "error", err)
@@ -158,7 +158,7 @@ func (c *Core) receive(name string, m wire.Message) error {
 	if !ok || !p.up {
 		return nil
 	}
-	p.heard, p.news = c.now, c.now
+	p.heard, p.news = c.uptime, c.now
 	if hello, ok := m.(wire.Hello); ok {
 		return c.receiveHello(p, hello)
 	}
@@ -218,7 +218,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	c.learn(p, h.Have)
 	p.waitFor(h.Have, c.have)
 	c.sync.hurry = true
-	c.sync.nextStatus = time.Time{}
+	c.sync.nextStatus = 0
 	c.note(false, "linked", "peer", p.name, "missing", missing(c.have, h.Have), "lag", missing(h.Have, c.have))
 	return nil
 }
@@ -313,7 +313,7 @@ func (c *Core) receiveCatchUp(name string, m wire.CatchUp) {
 		if q.peer != name || q.id != m.ID {
 			continue
 		}
-		q.progress = c.now
+		q.progress = c.uptime
 		c.sync.requests[r] = q
 		if m.Done {
 			delete(c.sync.requests, r)
@@ -329,13 +329,13 @@ func (c *Core) receiveCatchUp(name string, m wire.CatchUp) {
 func (c *Core) synchronise() {
 	c.observe()
 	c.stabilise()
-	if !c.now.Before(c.sync.nextStatus) || c.sync.nextStatus.Sub(c.now) > c.cfg.Timing.Status {
-		c.sync.nextStatus = c.now.Add(c.cfg.Timing.Status)
+	if c.uptime >= c.sync.nextStatus {
+		c.sync.nextStatus = c.uptime + c.cfg.Timing.Status
 		c.sendStatus()
 		if len(c.sync.samples) == maxSamples {
 			c.sync.samples = slices.Delete(c.sync.samples, 0, maxSamples/10)
 		}
-		c.sync.samples = append(c.sync.samples, sample{c.now, c.have})
+		c.sync.samples = append(c.sync.samples, sample{c.uptime, c.have})
 	}
 	c.pull()
 }
@@ -354,7 +354,7 @@ func (c *Core) behind(p *peer) time.Duration {
 	if i == len(c.sync.samples) {
 		return 0
 	}
-	return c.now.Sub(c.sync.samples[i].at)
+	return c.uptime - c.sync.samples[i].at
 }
 
 // oldestNews is when the least recently heard peer was last heard of; the zero
@@ -371,7 +371,7 @@ func (c *Core) oldestNews() time.Time {
 
 // hears reports whether a peer's link is up and not silent.
 func (c *Core) hears(p *peer) bool {
-	return p.up && p.greeted && c.now.Sub(p.heard) < c.cfg.Timing.DeadAfter
+	return p.up && p.greeted && c.uptime-p.heard < c.cfg.Timing.DeadAfter
 }
 
 // observe gathers who hears whom, and plans anew if that has changed.
@@ -388,14 +388,14 @@ func (c *Core) observe() {
 		}
 	}
 	// A region that has just started hears nobody yet, which says nothing.
-	if c.now.Sub(c.started) >= c.cfg.Timing.DeadAfter || len(links) == len(c.peers) {
+	if c.uptime >= c.cfg.Timing.DeadAfter || len(links) == len(c.peers) {
 		obs[c.cfg.Region] = links
 	}
 	if !c.sync.replan && maps.EqualFunc(obs, c.sync.observed, slices.Equal[[]string]) {
 		return
 	}
 	if !slices.Equal(links, c.sync.links) {
-		c.sync.nextStatus = time.Time{}
+		c.sync.nextStatus = 0
 	}
 	c.sync.observed, c.sync.links, c.sync.replan = obs, links, false
 	c.sync.plan = topology.Make(c.cfg.Region, c.cfg.Members, c.sync.spec, obs)
@@ -449,7 +449,7 @@ func (c *Core) pull() {
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		c.sync.nextID++
 		for _, s := range wanted[name] {
-			c.sync.requests[s.Replica] = request{peer: name, id: c.sync.nextID, to: s.To, progress: c.now}
+			c.sync.requests[s.Replica] = request{peer: name, id: c.sync.nextID, to: s.To, progress: c.uptime}
 		}
 		c.send(name, wire.Request{ID: c.sync.nextID, Spans: wanted[name]})
 	}
@@ -485,7 +485,7 @@ func (c *Core) wanted(r crdt.ReplicaID) (crdt.Span, bool) {
 		return crdt.Span{}, false
 	}
 	if q, ok := c.sync.requests[r]; ok {
-		if c.now.Sub(q.progress) < c.cfg.Timing.RequestTimeout {
+		if c.uptime-q.progress < c.cfg.Timing.RequestTimeout {
 			return crdt.Span{}, false
 		}
 		c.note(true, "catch-up does not get on, another peer is asked", "peer", q.peer, "replica", r)
@@ -503,10 +503,10 @@ func (c *Core) overdue(r crdt.ReplicaID, from, to uint64) bool {
 	}
 	g, ok := c.sync.gaps[r]
 	if !ok || from > g.target {
-		c.sync.gaps[r] = gap{target: to, since: c.now}
+		c.sync.gaps[r] = gap{target: to, since: c.uptime}
 		return false
 	}
-	if c.now.Sub(g.since) < c.cfg.Timing.GapGrace {
+	if c.uptime-g.since < c.cfg.Timing.GapGrace {
 		return false
 	}
 	delete(c.sync.gaps, r)
@@ -545,10 +545,10 @@ const skewReportEvery = time.Minute
 // reportSkew says, not too often, that another region's clock is ahead.
 func (c *Core) reportSkew(d crdt.Dot, ahead time.Duration) {
 	region := c.catalog.Region(d.Replica)
-	if last, ok := c.sync.skewed[region]; ok && c.now.Sub(last).Abs() < skewReportEvery {
+	if last, ok := c.sync.skewed[region]; ok && c.uptime-last < skewReportEvery {
 		return
 	}
-	c.sync.skewed[region] = c.now
+	c.sync.skewed[region] = c.uptime
 	c.note(true, "a region's clock is ahead of this one's by more than the bound", "region", region,
 		"ahead", ahead+c.cfg.MaxSkew, "bound", c.cfg.MaxSkew)
 }

@@ -14,7 +14,7 @@ type trimQueue struct {
 	limit  int
 	queued map[store.DocKey]bool
 	items  []trimItem
-	next   time.Time // when to look again
+	next   time.Duration // uptime at which to look again
 }
 
 type trimItem struct {
@@ -55,10 +55,10 @@ func (q *trimQueue) pop(stable crdt.Vector) (trimItem, bool) {
 
 // sweep trims documents that have settled since they were last changed.
 func (c *Core) sweep() error {
-	if c.now.Before(c.trim.next) && c.trim.next.Sub(c.now) <= sweepEvery {
+	if c.uptime < c.trim.next {
 		return nil
 	}
-	c.trim.next = c.now.Add(sweepEvery)
+	c.trim.next = c.uptime + sweepEvery
 	for n := 0; n < sweepItems && c.room(); n++ {
 		it, ok := c.trim.pop(c.sync.stable)
 		if !ok {
