@@ -222,3 +222,8 @@ func (n *Node) AwaitLog(tb testing.TB, parts ...string) (line string) {
 	})
 	return line
 }
+
+// RemoveFlag takes away a flag of serve that has no value, from the next start on.
+func (n *Node) RemoveFlag(flag string) {
+	n.args = slices.DeleteFunc(n.args, func(a string) bool { return a == flag })
+}
