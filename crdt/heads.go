@@ -115,8 +115,10 @@ func (h *Heads) Visible() bool {
 	return slices.ContainsFunc(h.heads, func(x Head) bool { return x.Delete == NotDelete })
 }
 
-// Known reports whether the document was ever written and is not forgotten.
-func (h *Heads) Known() bool { return len(h.heads) > 0 }
+// Known reports whether the document was ever written and is not forgotten. There
+// may be no head left, when a write that was swallowed had taken the deletion's
+// place, and still a mark that has to swallow others.
+func (h *Heads) Known() bool { return len(h.heads)+len(h.wins) > 0 }
 
 // MaxStamp is the greatest stamp in the document's past, as far as it is not forgotten.
 func (h *Heads) MaxStamp() Stamp {

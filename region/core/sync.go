@@ -267,6 +267,8 @@ func (c *Core) learn(p *peer, have crdt.Vector) {
 
 func (c *Core) receiveReport(from string, r wire.Report) {
 	if r.Region == c.cfg.Region {
+		// The clock may have been ahead when an earlier process reported.
+		c.sync.reportSeq = max(c.sync.reportSeq, r.Seq)
 		return
 	}
 	p, ok := c.peers[r.Region]
@@ -274,8 +276,8 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		return
 	}
 	direct := from == r.Region
-	if !direct && r.Replica == p.report.Replica && r.Seq <= p.report.Seq {
-		return
+	if !direct && (r.Seq <= p.report.Seq || p.greeted && r.Replica != p.report.Replica) {
+		return // older, or of a store that is no more
 	}
 	if direct {
 		p.offset = time.UnixMilli(r.Now).Sub(c.now)
@@ -414,7 +416,7 @@ func (c *Core) stabilise() {
 }
 
 func (c *Core) sendStatus() {
-	// Greater than any earlier one, also after a restart.
+	// Greater than any earlier one, also after a restart: see receiveReport.
 	c.sync.reportSeq = max(c.sync.reportSeq+1, uint64(max(c.now.UnixMilli(), 0)))
 	reports := []wire.Report{{
 		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
