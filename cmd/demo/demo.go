@@ -1,0 +1,155 @@
+// Package demo runs several regions on this machine, with real links and real
+// stores, and walks through what Meridian does for someone who has never heard of
+// version vectors: it says what happens, does it over HTTP as a user would, shows
+// the outcome, and checks each thing that it claims.
+//
+// The texts are in story.go, what is done and checked in the files act_*.go. The
+// curl commands that are printed are made of the requests that are sent.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/meridiandb/meridian/topology"
+)
+
+// MaxRegions is the most regions that a demo has.
+const MaxRegions = 9
+
+// names are those of the regions, in this order.
+var names = [MaxRegions]string{
+	"us-east", "eu-west", "ap-south", "sa-east", "af-south",
+	"us-west", "eu-north", "ap-east", "me-central",
+}
+
+const (
+	// walkLimit ends a walk that hangs, well before a person gives up.
+	walkLimit = 45 * time.Second
+	// stepLimit is how long any one thing may take to become true.
+	stepLimit = 10 * time.Second
+	// pollEvery is how often a condition is looked at.
+	pollEvery = 10 * time.Millisecond
+)
+
+// Errors of Run.
+var (
+	// ErrChecks: the walk came to its end, and some of its checks failed.
+	ErrChecks = errors.New("checks failed")
+	// ErrConfig: the configuration is wrong.
+	ErrConfig = errors.New("bad configuration")
+)
+
+// A PortError is a port that cannot be had.
+type PortError struct {
+	Port   int
+	Region string
+	Err    error
+}
+
+// Error implements error.
+func (e *PortError) Error() string {
+	return fmt.Sprintf("port %d, for the HTTP API of %s, cannot be had: %v", e.Port, e.Region, e.Err)
+}
+
+// Unwrap returns the error of the network.
+func (e *PortError) Unwrap() error { return e.Err }
+
+// Config says what to show, and where.
+type Config struct {
+	// Regions is how many regions there are, 1 to MaxRegions.
+	Regions  int
+	Topology topology.Kind
+	// Data is where the regions keep their stores. If empty they are in a
+	// temporary folder, which is removed at the end.
+	Data string
+	// HTTPBase is the port of the first region's API; the others follow. 0 takes
+	// free ones.
+	HTTPBase int
+	// SkipWalk only brings the regions up, Exit leaves after the walk.
+	SkipWalk, Exit bool
+	// Out gets the story. Log, if set, gets what the regions log, which otherwise
+	// is in a file in the data folder only.
+	Out, Log io.Writer
+	// Color and Width are for the terminal that Out is.
+	Color bool
+	Width int
+	// Transport is what the walk's requests go through. Default is one of the
+	// demo's own.
+	Transport http.RoundTripper
+}
+
+func (c *Config) check() error {
+	if c.Regions < 1 || c.Regions > MaxRegions {
+		return fmt.Errorf("%w: %d regions; choose 1 to %d", ErrConfig, c.Regions, MaxRegions)
+	}
+	if _, err := topology.ParseKind(string(c.Topology)); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if c.HTTPBase < 0 || c.HTTPBase > 0 && c.HTTPBase+c.Regions-1 > maxPort {
+		return fmt.Errorf("%w: there are no ports %d to %d", ErrConfig, c.HTTPBase, c.HTTPBase+c.Regions-1)
+	}
+	return nil
+}
+
+const maxPort = 1<<16 - 1
+
+// Run shows the demo. It ends by itself only with Config.Exit; otherwise it stays
+// up until ctx ends, which then is no error. ErrChecks says that what was shown is
+// not as it should be.
+func Run(ctx context.Context, cfg Config) (err error) {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	st := newStage(cfg.Out, cfg.Color, cfg.Width)
+	st.line(starting(cfg.Regions))
+	c, err := start(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+
+	w := newWalk(st, c, &cfg)
+	defer w.http.close()
+	// Whatever ends the regions ends the walk too.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.failed, func() { cancel(context.Cause(c.failed)) })()
+
+	if err := w.opening(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	if !cfg.SkipWalk {
+		walking, done := context.WithTimeoutCause(ctx, walkLimit, fmt.Errorf("the walk took longer than %v", walkLimit))
+		err := w.acts(walking)
+		done()
+		if err != nil {
+			return ended(ctx, err)
+		}
+	}
+	w.closing(ctx)
+	if !cfg.Exit {
+		st.line(storyStays)
+		<-ctx.Done()
+		if c.failed.Err() != nil {
+			return context.Cause(c.failed)
+		}
+	}
+	if n := w.failures(); n > 0 {
+		return fmt.Errorf("%d of %d %w", n, w.checks, ErrChecks)
+	}
+	return nil
+}
+
+// ended returns why the walk could not go on: what became of the regions, if they
+// are the reason.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
