@@ -25,7 +25,13 @@ func newCounter(echo bool) *counter {
 	return &counter{up: make(chan transport.Link, 1), echo: echo, done: make(chan struct{}, 1)}
 }
 
-func (c *counter) LinkUp(l transport.Link)        { c.up <- l }
+func (c *counter) LinkUp(l transport.Link) {
+	select {
+	case c.up <- l:
+	default: // nobody asks
+	}
+}
+
 func (c *counter) LinkDown(transport.Link, error) {}
 func (c *counter) Receive(l transport.Link, _ transport.Stream, m wire.Message) {
 	if _, ok := m.(wire.Request); ok && c.echo {

@@ -60,7 +60,7 @@ const (
 	// MaxFrame is the greatest length that a frame says of itself.
 	MaxFrame = MaxBody + 1
 	// firstRead is how much is allocated for a frame on its word alone.
-	firstRead = 256 << 10
+	firstRead = 512 << 10
 	// expectedRatio is the compression that memory is set aside for at first.
 	expectedRatio = 8
 )
