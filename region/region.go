@@ -146,10 +146,15 @@ type owner struct {
 	streams chan streamJob
 	waiting map[uint64]chan core.Reply
 	nextID  uint64
+	// linked is a link that came up or went down and is to begin the next batch.
+	linked *linkEvent
 	// full is until when nothing is tried because the disk was full.
 	full    time.Time
 	fullErr error
 }
+
+// errRestarted tells peers why a link is closed.
+var errRestarted = errors.New("the region goes on from what is durable")
 
 // maxBatchEvents is the most events that one step takes.
 const maxBatchEvents = 1024
@@ -196,21 +201,36 @@ func (o *owner) collect(tick <-chan time.Time) []core.Event {
 		inbound = nil
 	}
 	var events []core.Event
-	select {
-	case <-o.ctx.Done():
-		return nil
-	case <-tick:
-		events = append(events, core.Tick{})
-	case s := <-o.submits:
-		events = o.admit(events, s)
-	case e := <-inbound:
-		events = o.translate(events, e)
+	if e := o.linked; e != nil && inbound != nil {
+		o.linked = nil
+		events = o.translate(events, *e)
+	} else {
+		if e != nil {
+			inbound = nil
+		}
+		select {
+		case <-o.ctx.Done():
+			return nil
+		case <-tick:
+			events = append(events, core.Tick{})
+		case s := <-o.submits:
+			events = o.admit(events, s)
+		case e := <-inbound:
+			events = o.translate(events, e)
+		}
 	}
 	for len(events) < maxBatchEvents {
 		select {
 		case s := <-o.submits:
 			events = o.admit(events, s)
 		case e := <-inbound:
+			if e.message == nil {
+				// Messages go to the links as they are known here. The core must
+				// not send to a new one before it has greeted, so what comes before
+				// in a batch that is cut short has to be over.
+				o.linked = &e
+				return events
+			}
 			events = o.translate(events, e)
 		default:
 			return events
@@ -349,18 +369,21 @@ func (o *owner) abandon(err error) {
 	}
 }
 
-// restart makes a core from what is durable, and tells it of the links that are up.
+// restart makes a core from what is durable. The links that are up are closed,
+// since the peers' greetings on them went to the core that is given up.
 func (o *owner) restart() error {
 	c, err := core.New(o.cfg.core(o.refused), o.store)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	o.core = c
-	events := []core.Event{core.Tick{}}
-	for name := range o.links {
-		events = append(events, core.LinkUp{Peer: name})
+	for _, l := range o.links {
+		l.Close(errRestarted)
 	}
-	fx, err := c.Step(o.cfg.Clock(), events)
+	o.mu.Lock()
+	clear(o.links)
+	o.mu.Unlock()
+	fx, err := c.Step(o.cfg.Clock(), []core.Event{core.Tick{}})
 	if err == nil {
 		err = o.carryOut(fx)
 	}
