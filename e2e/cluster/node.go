@@ -34,13 +34,15 @@ type run struct {
 	url      atomic.Pointer[string]
 }
 
-// SetArg gives a flag of serve another value, from the next start on.
-func (n *Node) SetArg(flag, value string) {
+// SetArg gives a flag of serve another value, from the next start on, and
+// returns the one that it had.
+func (n *Node) SetArg(flag, value string) (before string) {
 	if i := slices.Index(n.args, flag); i >= 0 {
-		n.args[i+1] = value
-		return
+		before, n.args[i+1] = n.args[i+1], value
+		return before
 	}
 	n.args = append(n.args, flag, value)
+	return ""
 }
 
 // spawn starts the process.

@@ -1,0 +1,373 @@
+package sim
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// look takes what Inspect tells of the vectors before the step's batch is judged.
+func (n *node) look(fx core.Effects) {
+	for _, r := range fx.Replies {
+		if s, ok := r.Result.(core.Status); ok {
+			n.stable, n.held = s.Stable, s.Held
+		}
+	}
+}
+
+// committed judges a batch that has just become durable. It reports false if
+// something was wrong with it.
+func (n *node) committed(fx core.Effects) bool {
+	n.checkI07OnlyAskedFor(fx)
+	for i := range fx.Batch.Log {
+		if !n.judge(&fx.Batch.Log[i], fx) {
+			return false
+		}
+	}
+	if !n.have.Equal(fx.Have) {
+		n.w.fail("checkI06HaveGrows", "%s says that it has %v, its log has %v", n.name, fx.Have, n.have)
+	}
+	n.catalog = fx.Catalog
+	n.checkI13WholeChanges(fx.Batch)
+	for i := range fx.Batch.Docs {
+		n.checkI14Document(fx.Batch.Docs[i].Key)
+	}
+	n.checkI05SameDigests()
+	return n.w.failure == nil
+}
+
+// judge looks at one change that a region's log got, and applies it to the shadow.
+func (n *node) judge(l *store.LogPut, fx core.Effects) bool {
+	w := n.w
+	c := w.hist.changes[l.Dot]
+	first := c == nil
+	if first {
+		ch, rest, err := crdt.DecodeChange(bytes.Clone(l.Change))
+		if err != nil || len(rest) > 0 || ch.Dot != l.Dot {
+			w.fail("codec", "%s wrote %v, which cannot be read: %v", n.name, l.Dot, err)
+			return false
+		}
+		c = &change{Change: ch, encoded: bytes.Clone(l.Change), region: n.index, incs: map[doc]int64{}}
+		n.increments(c, fx)
+		w.hist.add(c)
+		w.stats.Changes++
+		w.checkI11Stamps(c)
+	}
+	w.tracef("%s commits %v %safter %v", n.name, l.Dot, mutations(c), c.Deps)
+	n.checkI01OneBody(l, c, first)
+	n.checkI04CausalDelivery(c)
+	n.checkI12StableIsStable(c)
+	if w.failure != nil {
+		return false
+	}
+	if err := n.apply(c); err != nil {
+		w.fail("apply", "the reference of %s: %v", n.name, err)
+		return false
+	}
+	n.have = n.have.With(c.Dot)
+	n.applied = append(n.applied, c.Dot)
+	return true
+}
+
+// increments notes what a new change adds to counters.
+func (n *node) increments(c *change, fx core.Effects) {
+	for _, rep := range fx.Replies {
+		if r, ok := rep.Result.(core.Receipt); ok && r.Dot == c.Dot && n.asked[rep.ID] != nil {
+			for i, by := range n.asked[rep.ID].incs {
+				c.incs[keyOf(&c.Mutations[i])] = by
+			}
+		}
+	}
+}
+
+func mutations(c *change) string {
+	var b strings.Builder
+	for _, m := range c.Mutations {
+		what := "writes"
+		if m.Delete != crdt.NotDelete {
+			what = fmt.Sprintf("deletes(%d)", m.Delete)
+		}
+		if m.Fresh {
+			what += " fresh"
+		}
+		fmt.Fprintf(&b, "%s %v/%s over %v; ", what, m.Collection, m.ID, m.Context)
+	}
+	return b.String()
+}
+
+// checkI01OneBody: a dot names one body, and a replica's seqs have no gaps. A
+// dot that is new must come from the region that its replica belongs to (I2).
+func (n *node) checkI01OneBody(l *store.LogPut, c *change, first bool) {
+	const check = "checkI01OneBody"
+	switch {
+	case l.Dot.Seq != n.have.Get(l.Dot.Replica)+1:
+		n.w.fail(check, "%s commits %v after %d", n.name, l.Dot, n.have.Get(l.Dot.Replica))
+	case !bytes.Equal(c.encoded, l.Change):
+		n.w.fail(check, "%s holds another change under %v than region %s", n.name, l.Dot, n.w.sc.regions[c.region])
+	case first && l.Dot.Replica != n.core.Replica():
+		n.w.fail(check, "%s is the first to hold %v, which is not its own", n.name, l.Dot)
+	case !n.w.minted[l.Dot.Replica]:
+		n.w.fail(check, "%s uses the replica id %v, which was never minted", n.name, l.Dot.Replica)
+	}
+}
+
+// checkI03Reply: what is acknowledged is durable.
+func (n *node) checkI03Reply(rep core.Reply) {
+	r, ok := rep.Result.(core.Receipt)
+	if !ok || rep.Err != nil {
+		return
+	}
+	chain, found, err := n.store.LogChain(r.Dot)
+	if err != nil || !found || !n.have.Covers(r.Have) {
+		n.w.fail("checkI03DurableFirst", "%s acknowledges %v at %v, durable is %v (in the log: %v %x %v)", n.name, r.Dot, r.Have, n.have, found, chain, err)
+		return
+	}
+	n.w.hist.changes[r.Dot].acked = true
+}
+
+// checkSent: nothing is told to a peer before it is durable (I3), and what is
+// told is within the bounds of the wire.
+func (n *node) checkSent(m wire.Message) {
+	const check = "checkI03DurableFirst"
+	if err := wire.Check(m); err != nil {
+		n.w.fail("wire", "%s sends %s: %v", n.name, describe(m), err)
+	}
+	told := func(v crdt.Vector) {
+		if !n.have.Covers(v) {
+			n.w.fail(check, "%s tells %s, durable is %v", n.name, describe(m), n.have)
+		}
+	}
+	sent := func(changes [][]byte) {
+		for _, b := range changes {
+			ch, _, err := crdt.DecodeChange(b)
+			if err != nil || !n.have.Contains(ch.Dot) {
+				n.w.fail(check, "%s sends %s, durable is %v", n.name, describe(m), n.have)
+			} else if !n.w.hist.sameBytes(ch.Dot, b) {
+				n.w.fail("checkI01OneBody", "%s sends another body of %v", n.name, ch.Dot)
+			}
+		}
+	}
+	switch m := m.(type) {
+	case wire.Hello:
+		told(m.Have)
+	case wire.Ack:
+		told(m.Have)
+	case wire.Status:
+		told(m.Reports[0].Have)
+	case wire.Changes:
+		sent(m.Changes)
+	case wire.CatchUp:
+		sent(m.Changes)
+	}
+}
+
+// checkI04CausalDelivery: a change comes after everything in its Deps.
+func (n *node) checkI04CausalDelivery(c *change) {
+	if !n.have.Covers(c.Deps) {
+		n.w.fail("checkI04CausalDelivery", "%s has %v and applies %v, which depends on %v", n.name, n.have, c.Dot, c.Deps)
+	}
+}
+
+// checkI05SameDigests: equal Have, equal documents. The sum over all documents
+// is compared with what was found in any region that ever had the same.
+func (n *node) checkI05SameDigests() {
+	key, sum := n.have.String(), fmt.Sprint(n.sum)
+	if old, ok := n.w.hist.digests[key]; ok && old != sum {
+		n.w.fail("checkI05EqualHaveEqualDocuments", "%s has %v as another region had, and other documents", n.name, n.have)
+	}
+	n.w.hist.digests[key] = sum
+}
+
+// checkI06HaveGrows: a start finds what was committed.
+func (n *node) checkI06HaveGrows(have crdt.Vector) {
+	if !have.Equal(n.have) {
+		n.w.fail("checkI06HaveGrows", "%s had committed %v and starts with %v", n.name, n.have, have)
+	}
+}
+
+// checkI07OnlyAskedFor: the core writes nothing of itself but what a client
+// asked for, and the announcement of its replica.
+func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
+	own, asked := map[crdt.Dot]bool{}, map[crdt.Dot]bool{}
+	allowed := 0
+	for _, r := range fx.Replies {
+		switch res := r.Result.(type) {
+		case core.Receipt:
+			if r.Err == nil {
+				asked[res.Dot] = true
+				allowed += len(res.Docs)
+			}
+		case core.CollectionReceipt:
+			if r.Err == nil {
+				allowed++
+			}
+		}
+	}
+	for _, l := range fx.Batch.Log {
+		if l.Dot.Replica != n.core.Replica() || n.w.hist.changes[l.Dot] != nil {
+			continue
+		}
+		ch, _, err := crdt.DecodeChange(l.Change)
+		switch {
+		case err != nil:
+		case len(ch.Mutations) != 1 || !ch.Mutations[0].Collection.IsZero():
+			own[ch.Dot] = true
+		case strings.HasPrefix(ch.Mutations[0].ID, "c:"):
+			allowed--
+		case ch.Dot.Seq != 1:
+			n.w.fail("checkI07OnlyAskedFor", "%s announces itself in %v", n.name, ch.Dot)
+		}
+	}
+	for d := range own {
+		if !asked[d] {
+			n.w.fail("checkI07OnlyAskedFor", "%s writes %v, which nobody asked for", n.name, d)
+		}
+	}
+	for d := range asked {
+		if !own[d] {
+			n.w.fail("checkI03DurableFirst", "%s acknowledges %v, which the batch does not hold", n.name, d)
+		}
+	}
+	if allowed < 0 {
+		n.w.fail("checkI07OnlyAskedFor", "%s makes collections that nobody asked for", n.name)
+	}
+}
+
+// nextBytes is what the changes that every origin is due for can take in an
+// inbox that is full.
+const nextBytes = 64 << 10
+
+// checkI08Bounds: the inbox stays within its limit, but for the change that
+// each origin is due for, which is always taken.
+func (n *node) checkI08Bounds(s core.Status) {
+	limit := n.w.sc.limits.InboxBytes
+	if limit == 0 {
+		limit = core.DefaultInboxBytes
+	}
+	if s.Inbox.Bytes > limit+nextBytes || s.Inbox.Bytes < 0 || (s.Inbox.Bytes == 0) != (s.Inbox.Changes == 0) {
+		n.w.fail("checkI08Bounds", "the inbox of %s holds %d changes, %d bytes, of %d", n.name, s.Inbox.Changes, s.Inbox.Bytes, limit)
+	}
+	if s.Inbox.Changes > 0 && s.Inbox.Changes > limit/256+len(n.w.minted) {
+		n.w.fail("checkI08Bounds", "the inbox of %s holds %d changes", n.name, s.Inbox.Changes)
+	}
+}
+
+// checkI09AnswersAtOnce: a request is answered by the step that takes it, which
+// no other region has a part in. It returns what is still due.
+func (n *node) checkI09AnswersAtOnce(due []uint64, fx core.Effects) []uint64 {
+	due = slices.DeleteFunc(due, func(id uint64) bool {
+		return slices.ContainsFunc(fx.Replies, func(r core.Reply) bool { return r.ID == id })
+	})
+	if len(due) > 0 && !fx.More {
+		n.w.fail("checkI09AnswersAtOnce", "%s has not answered %v and does not go on", n.name, due)
+	}
+	return due
+}
+
+// checkI11Stamps: a change has a greater stamp than all that its writer had
+// seen of the same documents.
+func (w *world) checkI11Stamps(c *change) {
+	for i := range c.Mutations {
+		for _, o := range w.hist.docs[keyOf(&c.Mutations[i])] {
+			if o != c && c.Deps.Contains(o.Dot) && o.Stamp >= c.Stamp {
+				w.fail("checkI11Stamps", "%v was written having seen %v of %s, and its stamp %v is not greater than %v",
+					c.Dot, o.Dot, c.Mutations[i].ID, c.Stamp, o.Stamp)
+			}
+		}
+	}
+}
+
+// checkI12StableIsStable: what arrives was written having seen all that is
+// stable here. The announcement of a replica is its first change and touches
+// nothing that others write to.
+func (n *node) checkI12StableIsStable(c *change) {
+	if !c.Deps.Covers(n.stable) && !announcement(c) {
+		n.w.fail("checkI12StableIsStable", "%s holds %v for stable, and applies %v, which is concurrent with some of it: %v", n.name, n.stable, c.Dot, c.Deps)
+	}
+}
+
+func announcement(c *change) bool {
+	return len(c.Mutations) == 1 && c.Mutations[0].Collection.IsZero() && strings.HasPrefix(c.Mutations[0].ID, "r:")
+}
+
+// checkStatus: what is held is held by all, and nobody takes itself for a fork.
+func (n *node) checkStatus(s core.Status) {
+	for _, o := range n.w.nodes {
+		if !o.have.Covers(s.Held) && n.w.stats.Rollbacks == 0 {
+			n.w.fail("checkI12HeldIsHeld", "%s says that all hold %v, %s has %v", n.name, s.Held, o.name, o.have)
+		}
+	}
+	if s.Fenced != "" {
+		n.w.fail("checkI02ReplicaIsNew", "%s is fenced: %s", n.name, s.Fenced)
+	}
+	if !s.Have.Covers(s.Stable) {
+		n.w.fail("checkI12StableIsStable", "%s has %v, less than is stable: %v", n.name, s.Have, s.Stable)
+	}
+}
+
+// checkClose: correct regions have no reason to refuse each other.
+func (n *node) checkClose(c core.Close) {
+	if errors.Is(c.Err, core.ErrForked) {
+		n.w.fail("checkI01OneBody", "%s finds that %s has another history: %v", n.name, c.Peer, c.Err)
+	} else {
+		n.w.fail("wire", "%s refuses %s: %v", n.name, c.Peer, c.Err)
+	}
+}
+
+// checkI13WholeChanges: what a batch has in the log it has in the documents.
+func (n *node) checkI13WholeChanges(b *store.Batch) {
+	touched := map[doc]bool{}
+	for i := range b.Docs {
+		touched[b.Docs[i].Key] = true
+	}
+	for i := range b.Log {
+		c := n.w.hist.changes[b.Log[i].Dot]
+		for j := range c.Mutations {
+			if !touched[keyOf(&c.Mutations[j])] {
+				n.w.fail("checkI13WholeChanges", "%s commits %v without its effect on %s", n.name, c.Dot, c.Mutations[j].ID)
+			}
+		}
+	}
+}
+
+// checkI14Document: what the store has of a document reads as if nothing had
+// ever been trimmed, saved and loaded.
+func (n *node) checkI14Document(k doc) {
+	const check = "checkI14TrimmedLikeUntrimmed"
+	record, err := n.store.Doc(k)
+	if err != nil {
+		n.w.fail(check, "%s: %v", n.name, err)
+		return
+	}
+	ref := n.shadow[k]
+	if ref == nil {
+		n.w.fail(check, "%s has the document %s, which no change wrote", n.name, k.ID)
+		return
+	}
+	want := n.render(k, ref)
+	if record == nil {
+		if ref.Heads().Visible() {
+			n.w.fail(check, "%s lacks %s, which is %s", n.name, k.ID, want)
+		}
+		n.w.stats.Trimmed++
+		n.setDigest(k, [crdt.DigestSize]byte{})
+		return
+	}
+	s, err := core.DecodeDocument(record)
+	if err != nil {
+		n.w.fail(check, "%s cannot read %s: %v", n.name, k.ID, err)
+		return
+	}
+	if got := n.render(k, s); got != want {
+		n.w.fail(check, "%s has %s\n  as       %s\n  untrimmed %s", n.name, k.ID, got, want)
+	}
+	n.setDigest(k, s.Digest())
+	n.checkModel(k, s)
+}

@@ -1,0 +1,245 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/topology"
+)
+
+// A Fault is a class of things that go wrong.
+type Fault string
+
+// The classes of faults.
+const (
+	Loss      Fault = "loss"      // live messages vanish
+	Duplicate Fault = "duplicate" // live messages come twice
+	Reorder   Fault = "reorder"   // live messages overtake each other
+	Abort     Fault = "abort"     // catch-up streams break off
+	Cut       Fault = "cut"       // a link goes, both ways
+	OneWay    Fault = "oneway"    // one direction of a link goes
+	Partition Fault = "partition" // the regions fall into two groups
+	Flap      Fault = "flap"      // a connection breaks and is made again
+	Crash     Fault = "crash"     // a process dies, at any moment
+	Clock     Fault = "clock"     // clocks jump and drift
+	Disk      Fault = "disk"      // commits take their time
+	Full      Fault = "full"      // commits fail for want of room
+	Tiny      Fault = "tiny"      // inbox, cache, batch and trim queue hold next to nothing
+	Rollback  Fault = "rollback"  // a store is replaced by an older copy of itself
+	Topology  Fault = "topology"  // the shape of the links changes
+)
+
+// Faults lists all classes.
+func Faults() []Fault {
+	return []Fault{
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology,
+	}
+}
+
+// actionFaults are the classes that happen at a moment of the schedule.
+var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology}
+
+// ParseFaults reads a list of classes, separated by commas.
+func ParseFaults(s string) ([]Fault, error) {
+	var out []Fault
+	for name := range strings.SplitSeq(s, ",") {
+		if name == "" {
+			continue
+		}
+		if !slices.Contains(Faults(), Fault(name)) {
+			return nil, fmt.Errorf("unknown class of faults %q: there are %v", name, Faults())
+		}
+		out = append(out, Fault(name))
+	}
+	return out, nil
+}
+
+// MaxRegions is the greatest size of a simulated cluster.
+const MaxRegions = 9
+
+var regionNames = [MaxRegions]string{
+	"us-east", "eu-west", "ap-south", "sa-east", "af-south", "us-west", "eu-north", "ap-east", "me-south",
+}
+
+// An action is something that the schedule does to the cluster at a moment. All
+// that it draws comes from its own seed, so that leaving others out changes little.
+type action struct {
+	index int
+	at    time.Duration
+	fault Fault // "" for work of clients
+	seed  uint64
+}
+
+// A scenario is what a seed says about the cluster and its environment.
+type scenario struct {
+	regions  []string
+	spec     topology.Spec
+	duration time.Duration
+	limits   core.Limits
+	timing   core.Timing
+	maxSkew  time.Duration
+	faults   map[Fault]bool
+	// Probabilities per message, per stream for abort.
+	loss, duplicate, reorder, abort float64
+	// idle is after which silence a connection is given up.
+	idle    time.Duration
+	latency [MaxRegions][MaxRegions]time.Duration
+	jitter  time.Duration
+	clients int
+	docs    int // per collection
+	skew    [MaxRegions]time.Duration
+	actions []action
+}
+
+// The streams of randomness that a seed is the source of.
+const (
+	streamScenario = iota + 1
+	streamActions
+	streamNetwork
+	streamNodes
+	streamReplicas
+)
+
+func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
+
+// between draws a duration.
+func between(r *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(r.Int64N(int64(to-from)+1))
+}
+
+func chance(r *rand.Rand, p float64) bool { return r.Float64() < p }
+
+func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
+
+func newScenario(o Options) *scenario {
+	r := source(o.Seed, streamScenario)
+	s := &scenario{faults: map[Fault]bool{}}
+	n := pick(r, 2, 3, 3, 3, 4, 4, 5, 5, 6, 7, 9)
+	if o.Regions > 0 {
+		n = min(o.Regions, MaxRegions)
+	}
+	s.regions = regionNames[:n]
+	s.spec = drawSpec(r, n)
+	s.duration = between(r, 3*time.Second, 20*time.Second)
+	// A third of the seeds has few classes of faults, so that one is not always
+	// hidden by another.
+	p := pick(r, 0.15, 0.4, 0.7)
+	for _, f := range Faults() {
+		on := chance(r, p)
+		if f == Rollback {
+			on = on && chance(r, 0.4)
+		}
+		s.faults[f] = on && !slices.Contains(o.Without, f)
+	}
+	s.drawNetwork(r)
+	s.drawLimits(r)
+	s.clients = 1 + r.IntN(6)
+	s.docs = 1 + r.IntN(6)
+	for i := range s.skew {
+		s.skew[i] = between(r, -200*time.Millisecond, 200*time.Millisecond)
+		if chance(r, 0.2) && s.faults[Clock] {
+			s.skew[i] = between(r, -3*time.Hour, 3*time.Hour)
+		}
+	}
+	s.drawActions(o)
+	return s
+}
+
+func (s *scenario) drawNetwork(r *rand.Rand) {
+	if s.faults[Loss] {
+		s.loss = pick(r, 0.01, 0.1, 0.4)
+	}
+	if s.faults[Duplicate] {
+		s.duplicate = pick(r, 0.05, 0.3)
+	}
+	if s.faults[Reorder] {
+		s.reorder = pick(r, 0.05, 0.3)
+	}
+	if s.faults[Abort] {
+		s.abort = pick(r, 0.1, 0.4)
+	}
+	s.idle = between(r, time.Second, 5*time.Second)
+	s.jitter = pick(r, 0, time.Millisecond, 20*time.Millisecond, 100*time.Millisecond)
+	for i := range MaxRegions {
+		for j := range MaxRegions {
+			s.latency[i][j] = between(r, 100*time.Microsecond, pick(r, 5*time.Millisecond, 100*time.Millisecond, 400*time.Millisecond))
+		}
+	}
+}
+
+func (s *scenario) drawLimits(r *rand.Rand) {
+	s.maxSkew = pick(r, 0, time.Second, time.Minute)
+	s.limits = core.Limits{Doc: crdt.DefaultLimits}
+	if chance(r, 0.2) {
+		s.limits.Doc.Siblings = 1 + r.IntN(4)
+	}
+	tiny := [...]func(){
+		func() { s.limits.InboxBytes = 1 + r.IntN(pick(r, 1000, 20_000)) },
+		func() { s.limits.CacheBytes = 1 + r.IntN(8000) },
+		func() { s.limits.BatchBytes = 1000 + r.IntN(3000) },
+		func() { s.limits.TrimQueue = 1 + r.IntN(5) },
+	}
+	for _, f := range tiny {
+		if on := chance(r, 0.6); on && s.faults[Tiny] {
+			f()
+		}
+	}
+	if chance(r, 0.3) {
+		s.timing.GapGrace = between(r, time.Millisecond, time.Second)
+	}
+	if chance(r, 0.3) {
+		s.timing.RequestTimeout = between(r, 200*time.Millisecond, 3*time.Second)
+	}
+	if chance(r, 0.3) {
+		s.timing.Status = between(r, 100*time.Millisecond, time.Second)
+	}
+}
+
+func drawSpec(r *rand.Rand, n int) topology.Spec {
+	switch pick(r, topology.Mesh, topology.Ring, topology.Star) {
+	case topology.Ring:
+		return topology.Spec{Kind: topology.Ring}
+	case topology.Star:
+		order := r.Perm(n)
+		s := topology.Spec{Kind: topology.Star, Hub: regionNames[order[0]]}
+		for _, i := range order[1 : 1+r.IntN(n)] {
+			s.Deputies = append(s.Deputies, regionNames[i])
+		}
+		return s
+	default:
+		return topology.Spec{Kind: topology.Mesh}
+	}
+}
+
+// drawActions makes the schedule. It does not depend on the classes that are
+// left out, nor on the number of regions.
+func (s *scenario) drawActions(o Options) {
+	r := source(o.Seed, streamActions)
+	work := pick(r, 15, 40, 80, 150)
+	faults := pick(r, 4, 10, 25)
+	all := make([]action, 0, work+faults*len(actionFaults))
+	for range work {
+		all = append(all, action{at: between(r, 0, s.duration), seed: r.Uint64()})
+	}
+	for _, f := range actionFaults {
+		n := 1 + r.IntN(faults)
+		if f == Rollback || f == Topology {
+			n = 1 + n/5
+		}
+		for range n {
+			all = append(all, action{at: between(r, 0, s.duration), fault: f, seed: r.Uint64()})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b action) int { return int(a.at - b.at) })
+	for i, a := range all {
+		a.index = i
+		if (o.Keep == nil || slices.Contains(o.Keep, i)) && (a.fault == "" || s.faults[a.fault]) {
+			s.actions = append(s.actions, a)
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package sim
+
+import (
+	"container/heap"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/memstore"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// Options say what to simulate.
+type Options struct {
+	Seed uint64
+	// Regions is the size of the cluster; 0 lets the seed decide.
+	Regions int
+	// Without are classes of faults that are left out.
+	Without []Fault
+	// Keep are the actions of the schedule that are carried out, by index; nil means all.
+	Keep []int
+	// Trace gets a readable account if it is not nil.
+	Trace io.Writer
+	// Open makes a region's store; nil means memstore. A store that cannot clone
+	// itself is not rolled back, and not killed in the middle of a commit.
+	Open func() (store.Store, error)
+}
+
+// A Failure is a guarantee that did not hold.
+type Failure struct {
+	Check  string // the function that found it
+	At     time.Duration
+	Detail string
+}
+
+func (f *Failure) Error() string {
+	return fmt.Sprintf("%s at %v: %s", f.Check, f.At.Round(time.Microsecond), f.Detail)
+}
+
+// Stats count what a run went through.
+type Stats struct {
+	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed int
+}
+
+// Add sums two counts.
+func (s *Stats) Add(o Stats) {
+	s.Steps += o.Steps
+	s.Commits += o.Commits
+	s.Changes += o.Changes
+	s.Writes += o.Writes
+	s.Refused += o.Refused
+	s.Reads += o.Reads
+	s.Crashes += o.Crashes
+	s.Rollbacks += o.Rollbacks
+	s.Dropped += o.Dropped
+	s.Conflicts += o.Conflicts
+	s.Trimmed += o.Trimmed
+}
+
+// A Result is what became of a run.
+type Result struct {
+	// Hash sums up all that happened, in order (I10).
+	Hash    string
+	Virtual time.Duration
+	// Convergence is how long it took after all was healed.
+	Convergence time.Duration
+	Stats       Stats
+	// Actions are the indices of the schedule's actions that were carried out.
+	Actions []int
+	Regions int
+	Faults  []Fault
+	Failure *Failure // nil if every guarantee held
+}
+
+// world is a simulation under way.
+type world struct {
+	opts     Options
+	sc       *scenario
+	now      time.Duration
+	queue    eventQueue
+	order    uint64
+	nodes    []*node
+	pairs    [MaxRegions][MaxRegions]*pair
+	clients  []*client
+	hist     history
+	replicas []replicaName
+	minted   map[crdt.ReplicaID]bool
+	calm     bool // faults are over
+	stats    Stats
+	hash     hash.Hash
+	failure  *Failure
+}
+
+type replicaName struct {
+	id   crdt.ReplicaID
+	name string
+}
+
+// epochStart is the wall time at which every simulation begins.
+var epochStart = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// Run carries out one seed.
+func Run(o Options) (res Result) {
+	w := &world{opts: o, sc: newScenario(o), hash: sha256.New(), minted: map[crdt.ReplicaID]bool{}}
+	w.hist.init()
+	defer func() {
+		if p := recover(); p != nil {
+			w.fail("panic", "%v\n%s", p, debug.Stack())
+		}
+		for _, n := range w.nodes {
+			if n.store != nil {
+				_ = n.store.Close()
+			}
+		}
+		res.Failure, res.Stats, res.Virtual = w.failure, w.stats, w.now
+		res.Hash = hex.EncodeToString(w.hash.Sum(nil)[:12])
+	}()
+	res.Regions = len(w.sc.regions)
+	for _, a := range w.sc.actions {
+		res.Actions = append(res.Actions, a.index)
+	}
+	for _, f := range Faults() {
+		if w.sc.faults[f] {
+			res.Faults = append(res.Faults, f)
+		}
+	}
+	w.build()
+	w.start()
+	w.runUntil(w.sc.duration)
+	w.heal()
+	res.Convergence = w.converge()
+	w.finish()
+	return res
+}
+
+func (w *world) build() {
+	w.tracef("%d regions %v, %s, faults %v, limits %+v, timing %+v", len(w.sc.regions), w.sc.regions, w.sc.spec.Kind, w.sc.faults, w.sc.limits, w.sc.timing)
+	for i, name := range w.sc.regions {
+		st, err := w.open()
+		if err != nil {
+			w.fail("open", "%v", err)
+			return
+		}
+		w.nodes = append(w.nodes, newNode(w, i, name, st))
+	}
+	for i, a := range w.nodes {
+		for j := i + 1; j < len(w.nodes); j++ {
+			w.pairs[i][j] = &pair{
+				w: w, ends: [2]*node{a, w.nodes[j]},
+				r: source(w.opts.Seed, streamNetwork+100*uint64(i*MaxRegions+j+1)),
+			}
+		}
+	}
+	for i := range w.sc.clients {
+		w.clients = append(w.clients, &client{index: i, tags: map[doc][]string{}})
+	}
+}
+
+func (w *world) open() (store.Store, error) {
+	if w.opts.Open != nil {
+		return w.opts.Open()
+	}
+	return memstore.New(), nil
+}
+
+func (w *world) start() {
+	for _, n := range w.nodes {
+		n := n
+		// Regions do not start at one moment.
+		w.at(between(n.r, 0, 500*time.Millisecond), func() { n.boot() })
+	}
+	for _, a := range w.sc.actions {
+		w.at(a.at, func() { w.perform(a) })
+	}
+}
+
+func (w *world) fail(check, format string, args ...any) {
+	if w.failure == nil {
+		w.failure = &Failure{Check: check, At: w.now, Detail: w.rename(fmt.Sprintf(format, args...))}
+		w.tracef("FAILED %s: %s", check, w.failure.Detail)
+	}
+}
+
+// A happening is something that is due at a moment.
+type happening struct {
+	at    time.Duration
+	order uint64
+	do    func()
+}
+
+type eventQueue []happening
+
+func (q eventQueue) Len() int { return len(q) }
+func (q eventQueue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].order < q[j].order
+}
+func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+
+// Push implements heap.Interface.
+func (q *eventQueue) Push(x any) { *q = append(*q, x.(happening)) }
+
+// Pop implements heap.Interface.
+func (q *eventQueue) Pop() any {
+	old := *q
+	x := old[len(old)-1]
+	old[len(old)-1] = happening{}
+	*q = old[:len(old)-1]
+	return x
+}
+
+func (w *world) at(t time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.queue, happening{max(t, w.now), w.order, do})
+}
+
+func (w *world) after(d time.Duration, do func()) { w.at(w.now+d, do) }
+
+// runUntil lets happen what is due until t.
+func (w *world) runUntil(t time.Duration) {
+	for w.failure == nil && len(w.queue) > 0 && w.queue[0].at <= t {
+		h := heap.Pop(&w.queue).(happening)
+		w.now = h.at
+		h.do()
+	}
+	if w.failure == nil {
+		w.now = max(w.now, t)
+	}
+}
+
+// mint makes a replica id that this run has not seen.
+func (w *world) mint(n *node) crdt.ReplicaID {
+	var id crdt.ReplicaID
+	for i := range id {
+		id[i] = byte(n.mint.Uint32())
+	}
+	id[6], id[8] = id[6]&0x0f|0x70, id[8]&0x3f|0x80
+	w.minted[id] = true
+	n.minted++
+	w.replicas = append(w.replicas, replicaName{id, fmt.Sprintf("%s.%d", n.name, n.minted)})
+	return id
+}

@@ -1,0 +1,9 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/meridiandb/meridian/region/store"
+)
+
+func openBadger() (store.Store, error) { return nil, errors.ErrUnsupported }
