@@ -66,12 +66,17 @@ func pair(t *testing.T, prepare func(*memnet.Network), test func(t *testing.T, n
 		}
 		b := start("b", map[string]transport.Endpoint{"a": {}})
 		a := start("a", map[string]transport.Endpoint{"b": {Addr: memnet.Addr("b"), Dial: true}})
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
+		settle(5 * time.Second)
 		test(t, n, a, b)
 		cancel()
 		wg.Wait()
 	})
+}
+
+// settle lets time pass and everything come to rest.
+func settle(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 func TestDelayIsExact(t *testing.T) {
@@ -89,7 +94,7 @@ func TestDelayIsExact(t *testing.T) {
 		}
 		sent := time.Now()
 		a.link.Send(wire.Request{ID: 1})
-		time.Sleep(time.Second)
+		settle(time.Second)
 		if d := b.at[0].Sub(sent); d != way {
 			t.Errorf("it took %v", d)
 		}
@@ -105,7 +110,7 @@ func TestLossDelaysAndLosesNothing(t *testing.T) {
 			a.link.Send(wire.Request{ID: uint64(i)})
 			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(time.Minute)
+		settle(time.Minute)
 		for i, id := range b.ids {
 			if id != uint64(i) {
 				t.Fatalf("got %d at %d", id, i)
@@ -124,13 +129,13 @@ func TestShortCutHoldsBack(t *testing.T) {
 	pair(t, func(n *memnet.Network) { n.SetBoth("a", "b", memnet.Condition{Delay: 10 * time.Millisecond}) }, func(t *testing.T, n *memnet.Network, a, b *side) {
 		n.Cut("a", "b")
 		a.link.Send(wire.Request{ID: 1})
-		time.Sleep(3 * time.Second)
+		settle(3 * time.Second)
 		if len(b.ids) != 0 {
 			t.Error("a message came through the cut")
 		}
 		n.Heal("a", "b")
 		healed := time.Now()
-		time.Sleep(time.Minute)
+		settle(time.Minute)
 		if len(b.ids) != 1 || b.at[0].Sub(healed) != 10*time.Millisecond || len(a.downs)+len(b.downs) != 0 {
 			t.Errorf("got %v at %v, ends %v and %v", b.ids, b.at, a.downs, b.downs)
 		}
@@ -144,8 +149,7 @@ func TestLongCutEndsTheLink(t *testing.T) {
 				for _, w := range ways {
 					n.Set(w[0], w[1], memnet.Condition{Cut: true})
 				}
-				time.Sleep(2*memnet.DefaultIdleTimeout + time.Second)
-				synctest.Wait()
+				settle(2*memnet.DefaultIdleTimeout + time.Second)
 				if len(a.downs) != 1 || len(b.downs) != 1 {
 					t.Fatalf("ends %v and %v", a.downs, b.downs)
 				}
@@ -154,15 +158,14 @@ func TestLongCutEndsTheLink(t *testing.T) {
 						t.Errorf("it ended with %v", err)
 					}
 				}
-				time.Sleep(time.Minute)
+				settle(time.Minute)
 				if a.link != nil || b.link != nil {
 					t.Error("there is a link over the cut")
 				}
 				for _, w := range ways {
 					n.Set(w[0], w[1], memnet.Condition{})
 				}
-				time.Sleep(5 * time.Second)
-				synctest.Wait()
+				settle(5 * time.Second)
 				if a.link == nil || b.link == nil {
 					t.Error("the link is not back")
 				}
