@@ -133,6 +133,7 @@ func converges(g generator) func(t *rapid.T) {
 func TestModel(t *testing.T) {
 	t.Run("edits", func(t *testing.T) { rapid.Check(t, converges(generator{})) })
 	t.Run("deletions", func(t *testing.T) { rapid.Check(t, converges(generator{deletes: true})) })
+	t.Run("lists", func(t *testing.T) { rapid.Check(t, converges(generator{lists: true, bases: true})) })
 	t.Run("bases", func(t *testing.T) { rapid.Check(t, converges(generator{bases: true, deletes: true})) })
 }
 
@@ -142,7 +143,10 @@ func TestModel(t *testing.T) {
 func TestI14_TrimmingChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := generator{deletes: rapid.Bool().Draw(t, "deletes"), bases: rapid.Bool().Draw(t, "bases")}
-		h := history(t, g, rapid.IntRange(2, 4).Draw(t, "replicas"), 60, true)
+		if g.lists = rapid.Bool().Draw(t, "lists"); g.lists {
+			g.deletes = false
+		}
+		h := history(t, g, rapid.IntRange(2, 4).Draw(t, "replicas"), 80, true)
 		h.Settle(t)
 		same(t, h)
 		h.TrimAll()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -17,7 +18,11 @@ type generator struct {
 	// deletes also deletes documents and bases edits on older versions.
 	deletes bool
 	bases   bool
+	// lists edits one list and nothing else.
+	lists bool
 }
+
+var start0 = time.UnixMilli(1_700_000_000_000)
 
 var names = []string{"a", "b", "l"}
 
@@ -205,6 +210,9 @@ func (g generator) edit(t *rapid.T, d *Doc, past []*Doc) crdt.Edit {
 	if v == nil {
 		v = map[string]any{}
 	}
+	if g.lists {
+		return g.listEdit(t, e, v.(map[string]any))
+	}
 	switch do := rapid.IntRange(0, 11).Draw(t, "kind"); {
 	case do < 4:
 		var ok bool
@@ -233,6 +241,37 @@ func (g generator) edit(t *rapid.T, d *Doc, past []*Doc) crdt.Edit {
 			e = crdt.Edit{Kind: crdt.EditDelete, Mode: crdt.DeleteMode(rapid.IntRange(1, 2).Draw(t, "mode"))}
 		} else {
 			e.Value = g.object(t, 3)
+		}
+	}
+	return e
+}
+
+// listEdit edits the list at /l, whose elements are objects or numbers.
+func (g generator) listEdit(t *rapid.T, e crdt.Edit, v map[string]any) crdt.Edit {
+	list, _ := v["l"].([]any)
+	n := len(list)
+	at := func(label string, n int) string { return strconv.Itoa(rapid.IntRange(0, n).Draw(t, label)) }
+	if rapid.IntRange(0, 3).Draw(t, "put") == 0 {
+		e.Value = map[string]any{"l": g.mutate(t, append([]any{}, list...), 2)}
+		return e
+	}
+	e.Kind = crdt.EditOps
+	for range rapid.IntRange(1, 3).Draw(t, "ops") {
+		switch do := rapid.IntRange(0, 7).Draw(t, "do"); {
+		case do < 3 || n == 0:
+			x := any(int64(rapid.IntRange(0, 99).Draw(t, "int")))
+			if rapid.IntRange(0, 3).Draw(t, "object") == 0 {
+				x = map[string]any{"x": x}
+			}
+			e.Ops = append(e.Ops, value.Op{Op: "insert", Path: value.Pointer{"l", at("at", n)}, Value: x})
+			n++
+		case do < 5:
+			e.Ops = append(e.Ops, value.Op{Op: "delete", Path: value.Pointer{"l", at("at", n-1)}})
+			n--
+		case do < 7:
+			e.Ops = append(e.Ops, value.Op{Op: "move", From: value.Pointer{"l", at("from", n-1)}, Path: value.Pointer{"l", at("to", n-1)}})
+		default:
+			e.Ops = append(e.Ops, value.Op{Op: "set", Path: value.Pointer{"l", at("at", n-1)}, Value: int64(rapid.IntRange(0, 99).Draw(t, "int"))})
 		}
 	}
 	return e
