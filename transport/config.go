@@ -1,10 +1,11 @@
 package transport
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 )
 
@@ -15,8 +16,8 @@ const (
 	DefaultCompressAbove = 4 << 10
 	DefaultMaxBulk       = 4
 	DefaultDialTimeout   = 3 * time.Second
-	DefaultBackoffMin    = 100 * time.Millisecond
-	DefaultBackoffMax    = 2 * time.Second
+	DefaultBackoffFrom   = 100 * time.Millisecond
+	DefaultBackoffTo     = 2 * time.Second
 	DefaultStableAfter   = 10 * time.Second
 )
 
@@ -62,11 +63,13 @@ func (c Config) Validate() (Config, error) {
 	def(&c.CompressAbove, DefaultCompressAbove)
 	def(&c.MaxBulk, DefaultMaxBulk)
 	def(&c.DialTimeout, DefaultDialTimeout)
-	def(&c.BackoffMin, DefaultBackoffMin)
-	def(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffMin))
+	def(&c.BackoffMin, DefaultBackoffFrom)
+	def(&c.BackoffMax, max(DefaultBackoffTo, c.BackoffMin))
 	def(&c.StableAfter, DefaultStableAfter)
 	for c.Seed == 0 {
-		c.Seed = rand.Uint64()
+		var b [8]byte
+		rand.Read(b[:]) // never fails
+		c.Seed = binary.BigEndian.Uint64(b[:])
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

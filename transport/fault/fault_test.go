@@ -106,7 +106,7 @@ func pair(t *testing.T, test func(t *testing.T, a, b *side)) {
 		n := memnet.New(memnet.Options{})
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
-		make := func(name string, peers map[string]transport.Endpoint) *side {
+		start := func(name string, peers map[string]transport.Endpoint) *side {
 			tr, err := n.Transport(name, transport.Config{BackoffMax: time.Minute})
 			if err != nil {
 				t.Fatal(err)
@@ -120,8 +120,8 @@ func pair(t *testing.T, test func(t *testing.T, a, b *side)) {
 			})
 			return s
 		}
-		a := make("a", map[string]transport.Endpoint{"b": {Addr: memnet.Addr("b"), Dial: true}})
-		b := make("b", map[string]transport.Endpoint{"a": {Addr: memnet.Addr("a")}})
+		a := start("a", map[string]transport.Endpoint{"b": {Addr: memnet.Addr("b"), Dial: true}})
+		b := start("b", map[string]transport.Endpoint{"a": {Addr: memnet.Addr("a")}})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		test(t, a, b)

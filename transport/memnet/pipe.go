@@ -140,7 +140,7 @@ func (p *pipe) release() {
 type reader struct{ p *pipe }
 
 func (r reader) Read(b []byte) (int, error) {
-	n, err, over := r.p.read(b)
+	n, over, err := r.p.read(b)
 	if over {
 		r.p.release()
 	}
@@ -149,12 +149,12 @@ func (r reader) Read(b []byte) (int, error) {
 
 // read waits for the first chunk to arrive and takes what fits. It says once
 // that the stream is over.
-func (p *pipe) read(b []byte) (n int, err error, over bool) {
+func (p *pipe) read(b []byte) (n int, over bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
 		if p.readErr != nil {
-			return 0, p.readErr, false
+			return 0, false, p.readErr
 		}
 		if len(p.chunks) == 0 {
 			p.cond.Wait()
@@ -176,7 +176,7 @@ func (p *pipe) read(b []byte) (n int, err error, over bool) {
 		if c.end != nil {
 			over = !p.done
 			p.done = true
-			return 0, c.end, over
+			return 0, over, c.end
 		}
 		n = copy(b, c.data)
 		if c.data = c.data[n:]; len(c.data) == 0 {
@@ -184,6 +184,6 @@ func (p *pipe) read(b []byte) (n int, err error, over bool) {
 		}
 		p.size -= n
 		p.cond.Broadcast()
-		return n, nil, false
+		return n, false, nil
 	}
 }

@@ -238,7 +238,7 @@ func (n *network) resolve(ctx context.Context, addr string) (*net.UDPAddr, error
 	for _, ip := range ips {
 		ip = ip.Unmap()
 		if local == nil || local.IP.IsUnspecified() || ip.Is4() == (local.IP.To4() != nil) {
-			return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, uint16(p))), nil //nolint:gosec // a port that was looked up
+			return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, uint16(p))), nil
 		}
 	}
 	return nil, fmt.Errorf("peer address %s has no address that can be reached from %s", addr, n.conn.LocalAddr())

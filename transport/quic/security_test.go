@@ -155,7 +155,7 @@ func TestRefusalsDoNotFloodTheLog(t *testing.T) {
 	v := newVictim(t, settings())
 	for range 20 {
 		if qc, err := dialRaw(t, v.addr, nil, wire.Protocol); err == nil {
-			qc.AcceptUniStream(t.Context())
+			_, _ = qc.AcceptUniStream(t.Context())
 		}
 	}
 	if n := len(v.log.lines("refused a connection")); n != 1 {
@@ -214,7 +214,7 @@ func TestRandomBytesOnThePortChangeNothing(t *testing.T) {
 	random := mathrand.New(r)
 	for i := range 3000 {
 		b := make([]byte, random.IntN(1500))
-		r.Read(b)
+		_, _ = r.Read(b)
 		if len(b) > 5 {
 			switch i % 4 { // look like QUIC a little
 			case 1:
@@ -228,7 +228,7 @@ func TestRandomBytesOnThePortChangeNothing(t *testing.T) {
 				b[5] = 8
 			}
 		}
-		conn.Write(b)
+		_, _ = conn.Write(b)
 	}
 	v.check(t)
 	if len(v.b.ups)+len(v.b.downs)+len(v.a.downs) > 0 {
@@ -243,7 +243,7 @@ func introduce(t *testing.T, qc *quicgo.Conn) *quicgo.SendStream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Write(wire.Preface{Incarnation: mathrand.Uint64(), Attempt: 1}.Append([]byte{byte(wire.StreamLive)}))
+	_, _ = s.Write(wire.Preface{Incarnation: mathrand.Uint64(), Attempt: 1}.Append([]byte{byte(wire.StreamLive)}))
 	return s
 }
 
@@ -268,7 +268,7 @@ func TestNonsenseCostsThePeerItsLinkOnly(t *testing.T) {
 	v := newVictim(t, settings())
 	evil := issue(t, v.net.authority, "evil")
 	live := func(b []byte) func(*testing.T, *quicgo.Conn, *quicgo.SendStream) {
-		return func(t *testing.T, _ *quicgo.Conn, s *quicgo.SendStream) { s.Write(b) }
+		return func(t *testing.T, _ *quicgo.Conn, s *quicgo.SendStream) { _, _ = s.Write(b) }
 	}
 	bulk := func(b []byte) func(*testing.T, *quicgo.Conn, *quicgo.SendStream) {
 		return func(t *testing.T, qc *quicgo.Conn, _ *quicgo.SendStream) {
@@ -276,7 +276,7 @@ func TestNonsenseCostsThePeerItsLinkOnly(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.Write(b)
+			_, _ = s.Write(b)
 			s.Close()
 		}
 	}
@@ -299,9 +299,9 @@ func TestNonsenseCostsThePeerItsLinkOnly(t *testing.T) {
 		"truncated message":    live(message(wire.Append(nil, wire.Hello{MinVersion: 1, MaxVersion: 1})[:9])),
 		"too many changes":     live(message([]byte{byte(wire.KindChanges), 0xff, 0xff, 0xff, 0x7f})),
 		"live stream ends":     func(_ *testing.T, _ *quicgo.Conn, s *quicgo.SendStream) { s.Close() },
-		"live stream is reset": func(_ *testing.T, _ *quicgo.Conn, s *quicgo.SendStream) { s.Write(hello); s.CancelWrite(7) },
+		"live stream is reset": func(_ *testing.T, _ *quicgo.Conn, s *quicgo.SendStream) { _, _ = s.Write(hello); s.CancelWrite(7) },
 		"live stream ends amid": func(_ *testing.T, _ *quicgo.Conn, s *quicgo.SendStream) {
-			s.Write(hello[:len(hello)-1])
+			_, _ = s.Write(hello[:len(hello)-1])
 			s.Close()
 		},
 		"bulk of another type": bulk([]byte{99}),
@@ -340,8 +340,8 @@ func TestUnknownMessagesArePassedOver(t *testing.T) {
 	}
 	s := introduce(t, qc)
 	l := next(t, "the link", v.b.ups)
-	s.Write([]byte{6, 0, 2, 200, 1, 1, 201}) // kinds 200 and 201
-	s.Write(frame(t, wire.Request{ID: 5}))
+	_, _ = s.Write([]byte{6, 0, 2, 200, 1, 1, 201}) // kinds 200 and 201
+	_, _ = s.Write(frame(t, wire.Request{ID: 5}))
 	if m := next(t, "the message", v.b.got); m.m.(wire.Request).ID != 5 {
 		t.Errorf("got %+v", m)
 	}
@@ -370,7 +370,7 @@ func TestWhoDoesNotIntroduceItselfIsClosed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.Write(begin)
+				_, _ = s.Write(begin)
 			}
 			<-qc.Context().Done()
 			if app := new(quicgo.ApplicationError); !errors.As(context.Cause(qc.Context()), &app) || !app.Remote {

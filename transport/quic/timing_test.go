@@ -104,7 +104,9 @@ func TestRestartIsNoticedByTheNextMessage(t *testing.T) {
 		time.Sleep(time.Second)
 
 		n.Crash("b")
-		<-gone
+		if err := <-gone; err == nil {
+			t.Error("Run has not noticed that its socket is closed")
+		}
 		tb = n.Transport(t, "b", settings())
 		tb.SetPeers(map[string]transport.Endpoint{"a": {}})
 		b := run(t, tb)

@@ -78,8 +78,7 @@ func crashNoticed(c *cluster) {
 		c.Errorf("it took %v, the idle timeout is %v", d, c.f.Idle)
 	}
 	a.awaitState("b", "an error of a dial", func(s transport.PeerState) bool { return !s.Linked && s.Attempts > 0 && s.LastError != nil })
-	b.stop()
-	<-b.done
+	_ = b.end() // its network is gone
 	delete(c.members, "b")
 }
 
@@ -88,8 +87,7 @@ func restart(c *cluster) {
 	a, b := c.pair(settings())
 	crash := func(m *member) *member {
 		c.net.Crash(m.name)
-		m.stop()
-		<-m.done
+		_ = m.end() // its network is gone
 		return c.add(m.name, settings())
 	}
 

@@ -60,6 +60,12 @@ func (m *member) start() {
 	go func() { m.done <- m.tr.Run(ctx, m) }()
 }
 
+// end stops the transport and returns what Run did.
+func (m *member) end() error {
+	m.stop()
+	return <-m.done
+}
+
 // finish stops the transport and checks that it ends in peace.
 func (m *member) finish() {
 	m.t.Helper()

@@ -316,11 +316,11 @@ func (b *bulk) dead(err error) error {
 }
 
 func (b *bulk) Close() error {
-	if b.closed || b.err != nil {
-		b.closed = true
+	over := b.closed || b.err != nil
+	b.closed = true
+	if over {
 		return nil
 	}
-	b.closed = true
 	if len(b.buf) > 0 { // nothing was written, so the peer knows of no stream
 		b.out.Reset()
 		return nil
