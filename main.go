@@ -17,6 +17,6 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal ends the process at once.
-	defer context.AfterFunc(ctx, stop)()
+	context.AfterFunc(ctx, stop)
 	return cmd.Execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }

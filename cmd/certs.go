@@ -41,7 +41,7 @@ const day = 24 * time.Hour
 const maxValidDays = 100 * 365
 
 func addDaysFlag(c *cobra.Command, days *int, d time.Duration) {
-	c.Flags().IntVar(days, "days", int(d/day), "for how many `days` it is valid")
+	c.Flags().IntVar(days, "days", int(d/day), "for how many days it is valid")
 }
 
 func checkDays(c *cobra.Command, days int) error {

@@ -67,7 +67,7 @@ func advice(c *cobra.Command, err error) string {
 	var (
 		own         advised
 		unreachable *client.UnreachableError
-		p           *client.Problem
+		p           *client.ProblemError
 	)
 	switch {
 	case errors.As(err, &own):
@@ -82,7 +82,7 @@ func advice(c *cobra.Command, err error) string {
 
 // problemAdvice is what to do about an answer that is an error. Where the
 // detail of the answer says it there is nothing to add.
-func problemAdvice(c *cobra.Command, p *client.Problem) string {
+func problemAdvice(c *cobra.Command, p *client.ProblemError) string {
 	switch {
 	case errors.Is(p, client.ErrUnknownCollection):
 		return `The first "meridian put" into a collection makes it, unless the region runs with --strict-collections.`

@@ -34,13 +34,13 @@ in it as they were or as they became.`,
 		GroupID: groupBulk,
 		Args:    exactArgs(),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	fs := c.Flags()
 	fs.StringVar(&o.Collection, "collection", "", "the `collection` to read (needed)")
 	fs.StringVar(&out, "out", "", "the `file` to write, in place of standard output")
 	fs.StringVar(&o.Prefix, "prefix", "", "only documents whose ids start with this `text`")
 	fs.BoolVar(&plain, "plain", false, "write counters, sets and texts as plain JSON")
-	fs.DurationVar(&o.RetryFor, "retry-for", bulk.DefaultRetryFor, "how `long` to try again when the region does not answer")
+	fs.DurationVar(&o.RetryFor, "retry-for", bulk.DefaultRetryFor, "how long to try again when the region does not answer")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the summary as JSON, for programs")
 	c.RunE = func(c *cobra.Command, _ []string) error {

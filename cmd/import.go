@@ -34,7 +34,7 @@ const importExample = `  meridian import countries.json --collection countries -
   meridian import iso_639-3.json --collection languages --member 639-3 --id-field alpha_3
   zcat events.ndjson.gz | meridian import - --collection events --generate-ids
   meridian import big.ndjson --collection big --resume big.checkpoint
-  meridian export --collection carts | meridian import - --collection carts --exported --addr other:8080`
+  meridian export --collection carts | meridian import - --collection carts2 --exported`
 
 func newImport(a *app) *cobra.Command {
 	var (
@@ -50,23 +50,25 @@ func newImport(a *app) *cobra.Command {
 		GroupID: groupBulk,
 		Args:    exactArgs("FILE"),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	fs := c.Flags()
 	fs.StringVar(&o.Collection, "collection", "", "the `collection` that takes the documents (needed)")
 	fs.StringVar(&o.IDField, "id-field", "id", "the `member` of each document that is its id")
 	fs.BoolVar(&o.GenerateIDs, "generate-ids", false, "make the ids of the documents' content and place")
 	fs.StringVar(&o.Member, "member", "", "the input is an object, and the array of documents its member of this `name`")
 	fs.BoolVar(&o.Exported, "exported", false, `the input was written by "meridian export": restore the ids and values`)
-	fs.StringVar(&existing, "existing", string(bulk.Replace), "what becomes of documents that are there and differ: `replace or skip`")
-	fs.IntVar(&o.Batch, "batch", bulk.DefaultBatch, fmt.Sprintf("how `many` documents are written at a time, at most %d", bulk.MaxBatch))
+	fs.StringVar(&existing, "existing", string(bulk.Replace), "`what` becomes of documents that are there and differ: replace or skip")
+	fs.IntVar(&o.Batch, "batch", bulk.DefaultBatch, fmt.Sprintf("how many documents are written at a time, at most %d", bulk.MaxBatch))
 	fs.StringVar(&o.Checkpoint, "resume", "", "the `file` that notes how far the import has come")
-	fs.DurationVar(&o.RetryFor, "retry-for", bulk.DefaultRetryFor, "how `long` to try again when the region does not answer")
+	fs.DurationVar(&o.RetryFor, "retry-for", bulk.DefaultRetryFor, "how long to try again when the region does not answer")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	addJSONFlag(c, &asJSON)
-	c.MarkFlagsMutuallyExclusive("id-field", "generate-ids", "exported")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		o.Existing = bulk.Existing(existing)
 		o.GuessExported = !fs.Changed("exported")
+		if err := exclusive(c, "id-field", "generate-ids", "exported"); err != nil {
+			return err
+		}
 		switch {
 		case o.Collection == "":
 			return usagef(c, "--collection is missing")

@@ -30,7 +30,7 @@ The ETag, which --include shows, names the version that was read: "put", "patch"
 		GroupID: groupClient,
 		Args:    exactArgs("COLLECTION", "ID"),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	c.Flags().BoolVar(&types, "types", false, typesUsage)
 	c.Flags().BoolVar(&versions, nameVersions, false, `show all concurrent versions, as "meridian versions" does`)
 	c.Flags().BoolVarP(&include, "include", "i", false, "show the ETag, the region and conflicts, before the document")
@@ -101,9 +101,9 @@ collections.`,
 		GroupID: groupClient,
 		Args:    rangeArgs(0, "COLLECTION"),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	c.Flags().StringVar(&prefix, "prefix", "", "only documents whose ids start with this `text`")
-	c.Flags().IntVar(&limit, "limit", 0, "at most so `many` documents; 0 means all")
+	c.Flags().IntVar(&limit, "limit", 0, "at most so many documents; 0 means all")
 	c.Flags().BoolVar(&types, "types", false, typesUsage)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -199,7 +199,7 @@ The ETag covers all versions: a put with --if-match and this ETag replaces them.
 		GroupID: groupClient,
 		Args:    exactArgs("COLLECTION", "ID"),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	c.Flags().BoolVar(&types, "types", false, typesUsage)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {

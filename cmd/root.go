@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,8 @@ const (
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	// atEnd closes what a command has opened, such as connections.
+	atEnd []func()
 }
 
 // Execute runs the command line args, without the program's name, and returns
@@ -43,8 +46,11 @@ type app struct {
 func Execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{in: stdin, out: stdout, err: stderr}
 	root := newRoot(a)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // of nil cobra takes the process's
 	c, err := root.ExecuteContextC(ctx)
+	for _, f := range a.atEnd {
+		f()
+	}
 	if err == nil {
 		return StatusDone
 	}
@@ -93,7 +99,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupBulk, Title: "Move data:"},
 	)
 	for _, c := range []*cobra.Command{
-		newServe(a), newCerts(a),
+		newDemo(a), newServe(a), newCerts(a),
 		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newStatus(a),
 		newImport(a), newExport(a),
 		newVersion(a),
@@ -153,6 +159,15 @@ func rangeArgs(needed int, names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// exclusive refuses that several of these flags are given.
+func exclusive(c *cobra.Command, names ...string) error {
+	given := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !c.Flags().Changed(n) })
+	if len(given) > 1 {
+		return usagef(c, "give one of --%s, not both", strings.Join(given, " and --"))
+	}
+	return nil
 }
 
 // isTerminal tells whether a stream is a terminal that a person looks at.

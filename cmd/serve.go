@@ -109,7 +109,7 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.TLSDir, "tls-dir", "certs", "the `folder` with ca.crt, and NAME.crt and NAME.key of this region")
 	fs.BoolVar(&f.StrictCollections, "strict-collections", false, "refuse writes to collections that nobody has made by PUT /v1/collections/NAME")
 	fs.BoolVar(&f.FaultInjection, "fault-injection", false, "let clients cut and delay links by PUT /v1/faults/links/REGION; for tests only")
-	fs.DurationVar(&f.Drain, "drain", node.DefaultDrain, "how `long` requests may take to finish at the end")
+	fs.DurationVar(&f.Drain, "drain", node.DefaultDrain, "how long requests may take to finish at the end")
 	fs.Var(&f.logFormat, "log-format", "how the log is written: text or json")
 	fs.Var(&f.logLevel, "log-level", "the least level that is logged: debug, info, warn or error")
 }

@@ -44,9 +44,9 @@ the exit status: 0 or 1. Of several addresses all must be.`,
 		GroupID: groupClient,
 		Args:    exactArgs(),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	c.Flags().StringVar(&probe, "probe", "", "say by the exit status whether the region is `ready or live`")
-	c.Flags().DurationVar(&wait, "wait", 0, "with --probe: how `long` to try before giving up")
+	c.Flags().DurationVar(&wait, "wait", 0, "with --probe: how long to try before giving up")
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if probe != "" {

@@ -17,10 +17,13 @@ import (
 const addrFlag = "addr"
 
 // A target is the region that a client command talks to.
-type target struct{ addrs []string }
+type target struct {
+	a     *app
+	addrs []string
+}
 
-func addTarget(c *cobra.Command) *target {
-	t := &target{}
+func (a *app) addTarget(c *cobra.Command) *target {
+	t := &target{a: a}
 	c.Flags().StringSliceVar(&t.addrs, addrFlag, []string{client.DefaultAddr},
 		"the region's `address`, host:port or URL; of several the nearest that is ready is taken (or "+envName(addrFlag)+")")
 	markSettings(c, addrFlag)
@@ -38,6 +41,7 @@ func (t *target) clients(c *cobra.Command) ([]*client.Client, error) {
 		if err != nil {
 			return nil, usagef(c, "--%s: %w", addrFlag, err)
 		}
+		t.a.atEnd = append(t.a.atEnd, cl.Close)
 		all = append(all, cl)
 	}
 	if len(all) == 0 {
@@ -55,7 +59,11 @@ func (t *target) connect(c *cobra.Command) (*client.Client, error) {
 	if len(all) == 1 {
 		return all[0], nil
 	}
-	return client.Nearest(c.Context(), t.addrs...)
+	cl, err := client.Nearest(c.Context(), t.addrs...)
+	if err == nil {
+		t.a.atEnd = append(t.a.atEnd, cl.Close)
+	}
+	return cl, err
 }
 
 // maxInputBytes bounds a document or patch that is read here. What a region

@@ -74,7 +74,7 @@ operations, so that edits that others make elsewhere at the same time survive.
 		GroupID: groupClient,
 		Args:    rangeArgs(2, "COLLECTION", "ID", "JSON"),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	addConditions(c, &o)
 	addBase(c, &o)
 	addJSONFlag(c, &asJSON)
@@ -123,15 +123,17 @@ func newPatch(a *app) *cobra.Command {
 		GroupID: groupClient,
 		Args:    rangeArgs(2, "COLLECTION", "ID", "JSON"),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	c.Flags().BoolVar(&merge, "merge", false, "the patch is a JSON merge patch (the default)")
 	c.Flags().BoolVar(&jsonPatch, "json-patch", false, "the patch is a JSON Patch")
 	c.Flags().BoolVar(&ops, "ops", false, "the patch is a list of operations")
-	c.MarkFlagsMutuallyExclusive("merge", "json-patch", "ops")
 	addConditions(c, &o)
 	addBase(c, &o)
 	addJSONFlag(c, &out)
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := exclusive(c, "merge", "json-patch", "ops"); err != nil {
+			return err
+		}
 		if err := checkConditions(c, &o); err != nil {
 			return err
 		}
@@ -183,7 +185,7 @@ seen the deletion, brings the document back whole, unless the collection's setti
 		GroupID: groupClient,
 		Args:    exactArgs("COLLECTION", "ID"),
 	}
-	t := addTarget(c)
+	t := a.addTarget(c)
 	addConditions(c, &o)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {

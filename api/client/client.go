@@ -65,10 +65,11 @@ func New(addr string) (*Client, error) {
 
 // baseURL completes an address.
 func baseURL(addr string) (string, error) {
-	text := strings.TrimRight(strings.TrimSpace(addr), "/")
+	text := strings.TrimSpace(addr)
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
+	text = strings.TrimRight(text, "/")
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
 		return "", fmt.Errorf("%q is no address of a region; write host:port, or a URL such as %s", addr, DefaultAddr)
@@ -126,7 +127,7 @@ type answer struct {
 	body   []byte
 }
 
-// do sends a request. An error is an *UnreachableError, a *Problem, or the
+// do sends a request. An error is an *UnreachableError, a *ProblemError, or the
 // context's.
 func (c *Client) do(ctx context.Context, q request) (*answer, error) {
 	u := c.base + q.path

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What an answer that is an error can be tested for with errors.Is. A *[Problem]
+// What an answer that is an error can be tested for with errors.Is. A *[ProblemError]
 // matches by its status or, where several share one, by its type.
 var (
 	// ErrMalformed: the request makes no sense to the region (400, 415).
@@ -47,8 +47,8 @@ var byStatus = map[int]error{
 	http.StatusInsufficientStorage:   ErrUnavailable,
 }
 
-// A Problem is an answer that is an error (RFC 9457).
-type Problem struct {
+// A ProblemError is an answer that is an error (RFC 9457).
+type ProblemError struct {
 	// Type is stable: a path whose last segment names the problem.
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -65,10 +65,10 @@ type Problem struct {
 }
 
 // Name is the last segment of the type, such as "precondition-failed".
-func (p *Problem) Name() string { return p.Type[strings.LastIndexByte(p.Type, '/')+1:] }
+func (p *ProblemError) Name() string { return p.Type[strings.LastIndexByte(p.Type, '/')+1:] }
 
 // Error implements error.
-func (p *Problem) Error() string {
+func (p *ProblemError) Error() string {
 	var b strings.Builder
 	if p.Region != "" {
 		b.WriteString(p.Region + ": ")
@@ -85,7 +85,7 @@ func (p *Problem) Error() string {
 }
 
 // Is makes errors.Is match the sentinel errors of this package.
-func (p *Problem) Is(target error) bool {
+func (p *ProblemError) Is(target error) bool {
 	if target == ErrUnknownCollection {
 		return p.Name() == "unknown-collection"
 	}
@@ -108,7 +108,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // problem makes an error of an answer that is one.
 func problem(res *http.Response, body []byte) error {
-	p := &Problem{}
+	p := &ProblemError{}
 	media := res.Header.Get("Content-Type")
 	if strings.HasPrefix(media, "application/problem+json") && json.Unmarshal(body, p) == nil && p.Status != 0 {
 		if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s >= 0 {
@@ -116,7 +116,7 @@ func problem(res *http.Response, body []byte) error {
 		}
 		return p
 	}
-	return &Problem{
+	return &ProblemError{
 		Type: "about:blank", Title: "Unexpected answer", Status: res.StatusCode,
 		Detail: fmt.Sprintf("%s answered %s, as %q; is it a region of Meridian?", res.Request.URL.Redacted(), res.Status, media),
 	}

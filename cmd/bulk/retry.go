@@ -25,7 +25,7 @@ func retry(ctx context.Context, atMost time.Duration, tell func(error, time.Dura
 			return err
 		}
 		next := wait
-		if p, ok := errors.AsType[*client.Problem](err); ok {
+		if p, ok := errors.AsType[*client.ProblemError](err); ok {
 			next = max(next, p.RetryAfter)
 		}
 		if deadline.IsZero() {
@@ -49,7 +49,7 @@ func retry(ctx context.Context, atMost time.Duration, tell func(error, time.Dura
 }
 
 func repeatable(err error) bool {
-	if p, ok := errors.AsType[*client.Problem](err); ok {
+	if p, ok := errors.AsType[*client.ProblemError](err); ok {
 		return p.Retryable
 	}
 	_, ok := errors.AsType[*client.UnreachableError](err)

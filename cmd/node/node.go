@@ -7,10 +7,11 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"time"
 
@@ -115,7 +116,9 @@ func (n *Node) openLinks(credentials certs.Source) error {
 	n.links = t
 	if n.cfg.FaultInjection {
 		n.log.Warn("fault injection is on: whoever reaches the API can break links")
-		n.faults = fault.Wrap(t, rand.Uint64())
+		var seed [8]byte
+		rand.Read(seed[:]) // never fails
+		n.faults = fault.Wrap(t, binary.LittleEndian.Uint64(seed[:]))
 		n.links = n.faults
 	}
 	return nil
