@@ -20,6 +20,17 @@ const (
 
 func linkFault(peer, fault string) request { return put("/v1/faults/links/"+peer, fault) }
 
+// faults sets a fault on all links of the region that is cut off.
+func (w *walk) faults(fault string) []request {
+	var all []request
+	for i, name := range w.names {
+		if i != there {
+			all = append(all, linkFault(name, fault))
+		}
+	}
+	return all
+}
+
 // cut cuts the link between two regions, at one of its ends.
 func (w *walk) cut(ctx context.Context, at, to int) error {
 	w.cuts = append(w.cuts, cut{at, to})
@@ -59,21 +70,10 @@ func (w *walk) apart(ctx context.Context, a, b int) (bool, error) {
 	})
 }
 
-// neighbour is the first region that another has a link with.
-func (w *walk) neighbour(ctx context.Context, of int) (int, error) {
-	found := -1
-	ok, err := w.until(ctx, stepLimit, func() (bool, error) {
-		s, err := w.status(ctx, of)
-		if err != nil {
-			return false, err
-		}
-		found = slices.IndexFunc(w.names, func(name string) bool { return peer(s, name).Link.State == "up" })
-		return found >= 0, nil
-	})
-	if err == nil && !ok {
-		err = fmt.Errorf("%s has no link", w.names[of])
-	}
-	return found, err
+// neighbour is the first region that the one where most is written has a link with.
+func (w *walk) neighbour() int {
+	near := neighbours(w.cfg.Topology, w.names, w.names[here])
+	return slices.IndexFunc(w.names, func(name string) bool { return slices.Contains(near, name) })
 }
 
 // actCut cuts one link, and then all of a region.
@@ -91,15 +91,11 @@ func (w *walk) actCut(ctx context.Context) error {
 
 // detour cuts one link and shows that the two regions stay in touch.
 func (w *walk) detour(ctx context.Context) error {
-	far, err := w.neighbour(ctx, here)
-	if err != nil {
-		return err
-	}
+	far := w.neighbour()
 	from, to := w.names[here], w.names[far]
 	w.scene(sceneDetour)
 	w.say(fmt.Sprintf(storyDetour, from, to))
 	w.show(here, linkFault(to, faultCut))
-	w.blank()
 	if err := w.cut(ctx, here, far); err != nil {
 		return err
 	}
@@ -136,16 +132,15 @@ func (w *walk) isolate(ctx context.Context) error {
 	}
 	w.scene(fmt.Sprintf(sceneIsolate, w.names[there]))
 	w.say(fmt.Sprintf(storyIsolate, w.names[there], w.names[here]))
+	w.show(there, w.faults(faultCut)...)
 	for i := range w.names {
 		if i == there {
 			continue
 		}
-		w.show(there, linkFault(w.names[i], faultCut))
 		if err := w.cut(ctx, there, i); err != nil {
 			return err
 		}
 	}
-	w.blank()
 	alone := true
 	for i := range w.names {
 		if i == there {

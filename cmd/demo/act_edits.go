@@ -13,8 +13,7 @@ import (
 // cut off goes first, so that by the clock the other one is newer.
 func (w *walk) actEdits(ctx context.Context) error {
 	w.say(fmt.Sprintf(storyEdits, w.names[there]))
-	w.show(here, edits[0].here)
-	w.show(there, edits[0].there)
+	w.commands(w.curl(here, edits[0].here), w.curl(there, edits[0].there))
 	rows := [][]string{{"document", "policy", "in " + w.names[here], "in " + w.names[there]}}
 	var early, late []request
 	for _, e := range edits {

@@ -15,8 +15,7 @@ import (
 // actHeal brings the links back.
 func (w *walk) actHeal(ctx context.Context) error {
 	w.say(fmt.Sprintf(storyHeal, w.names[there]))
-	w.show(there, linkFault(w.names[here], faultUp))
-	w.blank()
+	w.show(there, w.faults(faultUp)...)
 	lags, err := w.lags(ctx)
 	if err != nil {
 		return err

@@ -21,9 +21,14 @@ func patient(q request, token string) request {
 // actWrite writes in one region and reads in the others.
 func (w *walk) actWrite(ctx context.Context) error {
 	w.say(fmt.Sprintf(storyWrite, w.names[here]))
+	far := len(w.names) > 1
+	if far {
+		w.blank()
+		w.say(storyToken)
+	}
 	first := put(pathHello, `{"text":"Hello from `+w.names[here]+`"}`)
 	w.show(here, first)
-	times := make([][]time.Duration, len(w.names))
+	timed := make([][]time.Duration, len(w.names))
 	stale := 0
 	for i := range samples + 1 {
 		q := first
@@ -36,7 +41,7 @@ func (w *walk) actWrite(ctx context.Context) error {
 		}
 		for r, d := range took {
 			if i > 0 { // the first one opens connections
-				times[r] = append(times[r], d)
+				timed[r] = append(timed[r], d)
 			}
 		}
 		stale += late
@@ -52,19 +57,22 @@ func (w *walk) actWrite(ctx context.Context) error {
 	}
 	rows := [][]string{{"region", "value", "conflicts", "lag", "time"}}
 	for i, v := range views {
-		when := "readable " + ms(median(times[i])) + " later"
+		when := "readable " + ms(median(timed[i])) + " later"
 		if i == here {
-			when = "on disk in " + ms(median(times[i]))
+			when = "on disk in " + ms(median(timed[i]))
 		}
 		rows = append(rows, []string{w.names[i], v.value, v.conflicts, changes(lags[i]), when})
 	}
 	w.table(rows)
-	w.say(fmt.Sprintf(storyTimes, samples))
-	w.blank()
-	if len(w.names) == 1 {
+	times := fmt.Sprintf(storyTimes, samples)
+	if !far {
+		w.say(times)
+		w.blank()
 		w.check(stale == 0, claimReadBack, "")
 		return nil
 	}
+	w.say(times + " " + storyNear)
+	w.blank()
 	w.check(same(views), claimSameNote, w.differing(views))
 	w.check(stale == 0, fmt.Sprintf(claimToken, (samples+1)*(len(w.names)-1)), fmt.Sprintf("%d did not", stale))
 	return nil

@@ -115,26 +115,23 @@ func Run(ctx context.Context, cfg Config) (err error) {
 
 	w := newWalk(st, c, &cfg)
 	defer w.http.close()
-	// Whatever ends the regions ends the walk too.
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(c.failed, func() { cancel(context.Cause(c.failed)) })()
+	playing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.failed, cancel)() // a region that fails ends the walk
 
-	if err := w.opening(ctx); err != nil {
-		return ended(ctx, err)
-	}
-	if !cfg.SkipWalk {
-		walking, done := context.WithTimeoutCause(ctx, walkLimit, fmt.Errorf("the walk took longer than %v", walkLimit))
-		err := w.acts(walking)
-		done()
-		if err != nil {
-			return ended(ctx, err)
+	if err := w.play(playing); err != nil {
+		switch {
+		case c.failed.Err() != nil:
+			return context.Cause(c.failed)
+		case ctx.Err() != nil:
+			return ctx.Err()
 		}
+		return err
 	}
-	w.closing(ctx)
+	w.closing()
 	if !cfg.Exit {
 		st.line(storyStays)
-		<-ctx.Done()
+		<-playing.Done()
 		if c.failed.Err() != nil {
 			return context.Cause(c.failed)
 		}
@@ -145,11 +142,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	return nil
 }
 
-// ended returns why the walk could not go on: what became of the regions, if they
-// are the reason.
-func ended(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
+// play waits for the regions and then, unless it is to be skipped, plays the story.
+func (w *walk) play(ctx context.Context) error {
+	if err := w.opening(ctx); err != nil || w.cfg.SkipWalk {
+		return err
 	}
-	return err
+	ctx, cancel := context.WithTimeoutCause(ctx, walkLimit, fmt.Errorf("the walk took longer than %v", walkLimit))
+	defer cancel()
+	return w.acts(ctx)
 }

@@ -68,6 +68,7 @@ var (
 	pathPrice = docPath("prices", "tea")
 	pathTax   = docPath("taxes", "tea")
 	pathMenu  = docPath("menus", "today")
+	pathPhone = docPath("carts", "phone")
 )
 
 const addLike = `[{"op":"inc","path":"/likes","value":1}]`
@@ -113,7 +114,7 @@ var edits = []edit{
 
 // ownDocuments are all that a walk writes, but for what readers try by hand.
 func ownDocuments() []string {
-	paths := []string{pathHello, pathDetour, pathAna, pathBen}
+	paths := []string{pathHello, pathDetour, pathAna, pathBen, pathPhone}
 	for _, id := range append(append([]string(nil), ordersHere...), ordersThere...) {
 		paths = append(paths, order(id))
 	}

@@ -27,7 +27,7 @@ func (w *walk) opening(ctx context.Context) error {
 	if !up {
 		return fmt.Errorf("the regions did not find each other within %v", stepLimit)
 	}
-	w.say(fmt.Sprintf(storyOpening, w.count(), shapeWords(w.cfg.Topology, w.names)))
+	w.say(introduction(w.cfg.Topology, w.names))
 	rows := [][]string{{"region", "HTTP API", "store"}}
 	for i, name := range w.names {
 		rows = append(rows, []string{name, w.urls[i], w.cluster.folder(i)})
@@ -53,8 +53,23 @@ func (w *walk) ready(ctx context.Context) (bool, error) {
 	if err != nil || slices.Max(lags) > 0 {
 		return false, err
 	}
-	s, err := w.status(ctx, here)
-	return err == nil && len(s.Vector) >= len(w.names), err
+	for i, name := range w.names {
+		s, err := w.status(ctx, i)
+		if err != nil || len(s.Vector) < len(w.names) {
+			return false, err
+		}
+		for _, p := range neighbours(w.cfg.Topology, w.names, name) {
+			if peer(s, p).Link.State != "up" {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// neighbours are the regions that one is linked with when all is well.
+func neighbours(kind topology.Kind, names []string, self string) []string {
+	return topology.Make(self, names, shape(kind, names), nil).Peers()
 }
 
 func starting(regions int) string {
@@ -64,32 +79,28 @@ func starting(regions int) string {
 	return fmt.Sprintf(storyStarting, fmt.Sprintf("%d regions", regions))
 }
 
-func (w *walk) count() string {
-	if len(w.names) == 1 {
-		return "One region is up on this machine"
-	}
-	return fmt.Sprintf("%d regions are up on this machine", len(w.names))
-}
-
-func shapeWords(kind topology.Kind, names []string) string {
-	switch {
-	case len(names) == 1:
+// introduction says what there is.
+func introduction(kind topology.Kind, names []string) string {
+	if len(names) == 1 {
 		return storyAlone
-	case len(names) == 2:
-		return storyPair
-	case kind == topology.Ring:
-		return storyRing
-	case kind == topology.Star:
-		return fmt.Sprintf(storyStar, names[0])
 	}
-	return storyMesh
+	links := storyMesh
+	switch {
+	case len(names) == 2:
+		links = storyPair
+	case kind == topology.Ring:
+		links = storyRing
+	case kind == topology.Star:
+		links = fmt.Sprintf(storyStar, names[0])
+	}
+	return fmt.Sprintf(storyOpening, len(names), links)
 }
 
 // prepare makes the collections and documents that the acts start with, and waits
 // until all regions have them. What an earlier walk left in a kept folder goes.
 func (w *walk) prepare(ctx context.Context) error {
 	if ok, err := w.settle(ctx); err != nil || !ok {
-		return or(err, errors.New("the regions do not hold the same to start with"))
+		return or(err, errApart)
 	}
 	for _, c := range collections {
 		if _, err := w.send(ctx, here, put("/v1/collections/"+c.name, c.settings), http.StatusOK, http.StatusCreated); err != nil {
@@ -112,13 +123,13 @@ func (w *walk) prepare(ctx context.Context) error {
 		}
 	}
 	if ok, err := w.settle(ctx); err != nil || !ok {
-		return or(err, errors.New("the regions do not hold the same to start with"))
+		return or(err, errApart)
 	}
 	return nil
 }
 
 // closing sums up, and says what to try while the regions stay up.
-func (w *walk) closing(context.Context) {
+func (w *walk) closing() {
 	if w.cfg.SkipWalk {
 		w.line(fmt.Sprintf(storyUp, len(w.names)))
 	} else {
@@ -130,16 +141,16 @@ func (w *walk) closing(context.Context) {
 	w.blank()
 	w.say(storyTry)
 	far := len(w.names) - 1
-	w.show(here, put(pathTry, `{"hello":"world"}`))
-	w.show(far, get(pathTry))
-	w.show(here, get("/v1/cluster"))
+	w.commands(
+		w.curl(here, put(pathTry, `{"hello":"world"}`)),
+		w.curl(far, get(pathTry)),
+		w.curl(here, get("/v1/cluster")),
+	)
 	if far > 0 {
-		w.blank()
-		w.say(fmt.Sprintf(storyByHand, w.names[here], w.names[there]))
-		w.show(here, linkFault(w.names[there], faultCut))
-		w.show(here, linkFault(w.names[there], faultUp))
+		next := w.neighbour()
+		w.say(fmt.Sprintf(storyByHand, w.names[here], w.names[next]))
+		w.show(here, linkFault(w.names[next], faultCut), linkFault(w.names[next], faultUp))
 	}
-	w.blank()
 	if w.cluster.temp {
 		w.say(fmt.Sprintf(storyTemporary, w.cluster.logPath()))
 	} else {

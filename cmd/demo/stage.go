@@ -78,16 +78,19 @@ func (s *stage) say(text string) {
 	}
 }
 
-// command shows how to do by hand what is done.
-func (s *stage) command(text string) {
+// commands shows how to do by hand what is done.
+func (s *stage) commands(texts ...string) {
 	s.blank()
-	for i, l := range strings.Split(text, "\n") {
-		prompt := "  "
-		if i == 0 {
-			prompt = s.paint(dim, "$ ")
+	for _, text := range texts {
+		for i, l := range strings.Split(text, "\n") {
+			prompt := "  "
+			if i == 0 {
+				prompt = s.paint(dim, "$ ")
+			}
+			s.line("  " + prompt + s.paint(yellow, l))
 		}
-		s.line("  " + prompt + s.paint(yellow, l))
 	}
+	s.blank()
 }
 
 // check writes whether something is as it should be, and what was found if not.

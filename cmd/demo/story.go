@@ -4,12 +4,12 @@ package demo
 
 const (
 	storyStarting = "Starting %s …"
-	storyOpening  = "%s. Each has a disk of its own to write to, takes writes by itself without asking anybody, and sends them to the others over QUIC, an encrypted protocol on UDP. %s You can talk to each of them with curl, as this walk does."
+	storyOpening  = "%d regions are up on this machine. Each has a store of its own on disk, takes writes by itself without asking anybody, and sends them to the others over QUIC, an encrypted protocol on UDP. %s You can talk to each of them with curl, as this walk does."
+	storyAlone    = "One region is up on this machine, with a store of its own on disk. It is alone, so there is nobody to send its writes to. You can talk to it with curl, as this walk does."
 	storyMesh     = "Each region is linked with every other one (a mesh)."
 	storyRing     = "Each region is linked with its two neighbours, by name, and passes on what it hears (a ring)."
 	storyStar     = "Each region is linked with %s, which passes on what it hears (a star)."
 	storyPair     = "The two are linked with each other."
-	storyAlone    = "It is alone, so there is nobody to send them to."
 	storySkipped  = "Skipped: this act needs two regions."
 	storyUp       = "✓ Up: %d regions take writes and know each other."
 	storyStays    = "\nThe regions stay up. Press Ctrl-C to stop them."
@@ -25,8 +25,10 @@ const (
 // Act 1.
 const (
 	titleWrite = "A write in one region is read in another"
-	storyWrite = "Somebody near %s writes a note. That region puts it on its disk, and answers; it does not wait for anybody. Only then does it tell the others. So a write is as fast as the nearest region, wherever the others are.\n\nHow does a reader elsewhere know whether the note has arrived? Every answer carries a token, which stands for all that the region knew. Sent along to any other region, it means: not older than this. That region waits until it has caught up, and then answers."
-	storyTimes = "Times are medians of %d writes, HTTP included; here the regions are next door to each other, across the world the ways between them add 40 to 150 ms."
+	storyWrite = "Somebody near %s writes a note. That region puts it on its disk, and answers; it does not wait for anybody. Only then does it tell the others. So a write is as fast as the nearest region, wherever the others are."
+	storyToken = "How does a reader elsewhere know whether the note has arrived? Every answer carries a token, which stands for all that the region knew. Sent along to any other region, it means: not older than this. That region waits until it has caught up, and then answers."
+	storyTimes = "Times are medians of %d writes, HTTP included."
+	storyNear  = "Here the regions are next door to each other; across the world the ways between them add 40 to 150 ms."
 
 	claimReadBack = "what was written is read back"
 	claimSameNote = "all regions show the same note"
@@ -43,7 +45,7 @@ const (
 	claimDetour = "a write in %s was readable in %s all the same, by way of another region, %s later"
 
 	sceneIsolate   = "All links of %s"
-	storyIsolate   = "Now nothing reaches %s any more. A store with one leader for all would have to refuse writes on one of the two sides. Here both go on: %[2]s and %[1]s take orders, and each keeps for the other what it has missed."
+	storyIsolate   = "Now nothing reaches %s any more, not over the links that it has, nor over any that it might make instead. A store with one leader for all would have to refuse writes on one of the two sides. Here both go on: %[2]s and %[1]s take orders, and each keeps for the other what it has missed."
 	claimAlone     = "%s is on its own"
 	claimBothWrite = "%s took %d orders and %s took %d, each answered within %s"
 	claimLagTold   = "%s knows that %s lacks %s, and keeps them for it"
@@ -110,15 +112,17 @@ const (
 	titleCare = "Nothing by halves, nothing unseen, nothing lost"
 
 	sceneBatch   = "A batch is all or nothing"
-	storyBatch   = "Ana sends Ben 5 EUR: two documents, one change. Another device of hers still goes by her account as it was before, and says so; what it sends is refused whole (412), so that Ben gets nothing of it either. Then she sends %d times %d EUR more, while another region is watched all along."
+	storyBatch   = "Ana sends Ben 5 EUR: two documents, one change. Another device of hers still goes by her account as it was before, and says so; what it sends is refused whole (412), so that Ben gets nothing of it either. Then she sends %d times %d EUR more, while both accounts are watched in %s."
 	claimRefused = "the outdated batch was refused, and Ben has got 5 EUR and not 10"
-	claimWhole   = "%s was looked at %d times meanwhile, and at every moment the two accounts added up to %d EUR"
+	claimWhole   = "%s was asked %d times meanwhile, and every time the two accounts added up to %d EUR"
+
+	claimTransferred = "all regions agree: Ana has 0 EUR, Ben has %d"
 
 	sceneMatch = "If-Match: do not overwrite what you have not seen"
 	storyMatch = "Two people read the cart and both want to change its note. Each sends along the ETag of what they read. The first one gets through; the second is told (412) that the cart is another by now."
 	claimMatch = "the second write was refused and changed nothing"
 
 	sceneOffline = "Meridian-Base: an edit made offline, by plain HTTP"
-	storyOffline = "A phone reads the cart in %s and loses its connection. Meanwhile somebody removes the note, and the gift wrap. Hours later the phone sends the cart that it knew, with a phone number added, and names the version that it started from. The region finds out what the phone changed, and merges that."
+	storyOffline = "A phone reads a cart in %s and loses its connection. Meanwhile somebody removes the note, and the gift wrap. Hours later the phone sends the cart that it knew, with a phone number added, and names the version that it started from. The region finds out what the phone changed, and merges that."
 	claimOffline = "the number is in the cart, and what was removed meanwhile stays removed"
 )

@@ -99,9 +99,17 @@ func (w *walk) send(ctx context.Context, region int, q request, statuses ...int)
 	return a, nil
 }
 
-// show shows how to send a request to a region by hand.
-func (w *walk) show(region int, q request) {
-	w.command(q.curl(w.urls[region], w.width-2*margin-2))
+// show shows how to send requests to a region by hand.
+func (w *walk) show(region int, requests ...request) {
+	texts := make([]string, len(requests))
+	for i, q := range requests {
+		texts[i] = w.curl(region, q)
+	}
+	w.commands(texts...)
+}
+
+func (w *walk) curl(region int, q request) string {
+	return q.curl(w.urls[region], w.width-2*margin)
 }
 
 // everywhere does something for all regions at once.
@@ -184,6 +192,9 @@ func missing(vectors []client.Vector) []uint64 {
 	}
 	return out
 }
+
+// errApart says that settle has waited in vain.
+var errApart = fmt.Errorf("the regions did not come to hold the same within %v", stepLimit)
 
 // settle waits until all regions hold the same, and reports whether they do.
 func (w *walk) settle(ctx context.Context) (bool, error) {
