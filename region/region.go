@@ -280,7 +280,7 @@ func (o *owner) carryOut(fx core.Effects) error {
 		if n.Warn {
 			level = slog.LevelWarn
 		}
-		o.log.Log(o.ctx, level, n.Text, n.Args...)
+		o.log.Log(o.ctx, level, n.Text, n.Args...) //nolint:sloglint // the core's texts are constants
 	}
 	if fx.Batch != nil {
 		if err := o.store.Commit(fx.Batch); err != nil {

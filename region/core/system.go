@@ -44,7 +44,7 @@ func (c *Collection) system() any {
 // announce makes the first change of a replica, which binds it to its region,
 // as soon as it may write.
 func (c *Core) announce() error {
-	if c.announced || c.writable() != nil {
+	if ready := c.writable() == nil; c.announced || !ready {
 		return nil
 	}
 	c.announced = true
