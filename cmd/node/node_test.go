@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/meridiandb/meridian/api/client"
@@ -153,7 +153,7 @@ func TestNewThatFailsLeavesNothingOpen(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := http.Get(n.URL() + "/livez"); err == nil {
+	if _, err := net.Dial("tcp", strings.TrimPrefix(n.URL(), "http://")); err == nil {
 		t.Error("the port is still open")
 	}
 }
