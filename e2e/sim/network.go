@@ -40,6 +40,7 @@ type conn struct {
 	held     [2][]*message    // what waits for a blocked direction
 	ordered  [2][]*message    // what has not arrived yet, in the order in which it must
 	greeting [2]bool          // the hello has been sent
+	met      [2]bool          // and has arrived
 }
 
 // message is one of the live stream. One that is astray keeps no order.
@@ -109,6 +110,7 @@ func (p *pair) connect() {
 		} else {
 			p.down(c, first)
 		}
+		p.dial() // it may have been broken off meanwhile
 	})
 }
 
@@ -251,9 +253,12 @@ func (p *pair) arrive(c *conn, side int, m *message) {
 		return
 	}
 	m.arrived = true
-	if m.astray {
+	switch {
+	case m.astray && c.met[side]:
 		p.deliver(c, side, m)
 		return
+	case m.astray: // not ahead of the hello
+		c.ordered[side] = append(c.ordered[side], m)
 	}
 	for len(c.ordered[side]) > 0 && c.ordered[side][0].arrived {
 		next := c.ordered[side][0]
@@ -264,6 +269,7 @@ func (p *pair) arrive(c *conn, side int, m *message) {
 
 func (p *pair) deliver(c *conn, side int, m *message) {
 	c.under[side]--
+	c.met[side] = true
 	if p.conn == c && c.up[1-side] {
 		p.ends[1-side].receive(c, p.ends[side], m.encoded)
 	}

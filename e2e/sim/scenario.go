@@ -131,9 +131,6 @@ func newScenario(o Options) *scenario {
 	p := pick(r, 0.15, 0.4, 0.7)
 	for _, f := range Faults() {
 		on := chance(r, p)
-		if f == Rollback {
-			on = on && chance(r, 0.4)
-		}
 		s.faults[f] = on && !slices.Contains(o.Without, f)
 	}
 	s.drawNetwork(r)

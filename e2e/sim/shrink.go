@@ -124,3 +124,23 @@ func ParseKeep(s string) ([]int, error) {
 	}
 	return out, nil
 }
+
+// Args are the arguments of e2e/simulate that run these options.
+func (o Options) Args() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "--seed %d", o.Seed)
+	if o.Regions > 0 {
+		fmt.Fprintf(&b, " --regions %d", o.Regions)
+	}
+	if len(o.Without) > 0 {
+		names := make([]string, len(o.Without))
+		for i, f := range o.Without {
+			names[i] = string(f)
+		}
+		b.WriteString(" --without " + strings.Join(names, ","))
+	}
+	if o.Keep != nil {
+		b.WriteString(" --keep " + FormatKeep(o.Keep))
+	}
+	return b.String()
+}

@@ -138,6 +138,9 @@ func Run(o Options) (res Result) {
 	return res
 }
 
+// archiveEvery is how often a copy of each store is put by for rollbacks.
+const archiveEvery = 700 * time.Millisecond
+
 func (w *world) build() {
 	w.tracef("%d regions %v, %s, faults %v, limits %+v, timing %+v", len(w.sc.regions), w.sc.regions, w.sc.spec.Kind, w.sc.faults, w.sc.limits, w.sc.timing)
 	for i, name := range w.sc.regions {
@@ -176,6 +179,16 @@ func (w *world) start() {
 	}
 	for _, a := range w.sc.actions {
 		w.at(a.at, func() { w.perform(a) })
+	}
+	if !w.sc.faults[Rollback] {
+		return
+	}
+	for t := archiveEvery; t < w.sc.duration; t += archiveEvery {
+		w.at(t, func() {
+			for _, n := range w.nodes {
+				n.archiveCopy()
+			}
+		})
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -138,25 +137,11 @@ func report(s settings, res sim.Result, out io.Writer) {
 }
 
 func command(o sim.Options, badger bool) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "go run ./e2e/simulate --seed %d", o.Seed)
-	if o.Regions > 0 {
-		fmt.Fprintf(&b, " --regions %d", o.Regions)
-	}
-	if len(o.Without) > 0 {
-		names := make([]string, len(o.Without))
-		for i, f := range o.Without {
-			names[i] = string(f)
-		}
-		b.WriteString(" --without " + strings.Join(names, ","))
-	}
-	if o.Keep != nil {
-		b.WriteString(" --keep " + sim.FormatKeep(o.Keep))
-	}
+	c := "go run ./e2e/simulate " + o.Args()
 	if badger {
-		b.WriteString(" --badger")
+		c += " --badger"
 	}
-	return b.String() + " --trace"
+	return c + " --trace"
 }
 
 // progressEvery is how often the rate is printed.

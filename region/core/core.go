@@ -76,11 +76,10 @@ type Core struct {
 	replica   crdt.ReplicaID
 	announced bool // this replica's first change is made
 	// synced is false for a replica that has not yet caught up with the first
-	// peer that it met, whose vector is recover. Until then others may have
+	// peers that it met, see peer.owed. Until then others may have
 	// trimmed what a write made here could refer to.
 	synced    bool
 	met       bool
-	recover   crdt.Vector
 	have      crdt.Vector
 	clock     *crdt.Clock
 	forgotten crdt.Stamp // greatest stamp of a document that was removed (I11)
@@ -226,7 +225,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err != nil {
 		return Effects{}, err
 	}
-	if !c.synced && c.met && c.have.Covers(c.recover) {
+	if !c.synced && c.met && c.have.Covers(c.owed()) {
 		c.synced = true
 		c.note(false, "caught up, writes are taken", "have", c.have)
 		if err := c.announce(); err != nil {
@@ -428,7 +427,7 @@ func (c *Core) writable() error {
 		return fmt.Errorf("%w: %s", ErrFenced, c.fenced)
 	}
 	if !c.synced && !c.alone() {
-		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, missing(c.have, c.recover))
+		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, missing(c.have, c.owed()))
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 		}
 		if ch.Dot.Replica == c.replica {
 			// A change of ours that we do not have: this store was rolled back.
-			c.retire(peer, ch.Dot)
+			c.retire(c.peers[peer], ch.Dot)
 		}
 		if _, bad := c.cfg.Refused[ch.Dot]; bad {
 			continue

@@ -31,6 +31,9 @@ type peer struct {
 	news   time.Time     // last news of it, over any path
 	offset time.Duration
 	report wire.Report
+	// owed is what it said it has when it was met and this region had to catch
+	// up. If its store is rolled back then, it says so anew.
+	owed crdt.Vector
 	// Of the stable vector: counted is the last report that counts already,
 	// waiting the one that will once we hold what it holds.
 	counted, waiting crdt.Vector
@@ -206,7 +209,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	}
 	p.greeted = true
 	if !c.synced {
-		c.met, c.recover = true, c.recover.Join(h.Have)
+		c.met, p.owed = true, h.Have
 	}
 	p.offset = time.UnixMilli(h.Now).Sub(c.now)
 	if p.report.Replica != h.Replica {
@@ -228,7 +231,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 func (c *Core) checkTip(p *peer, t wire.Tip) (bool, error) {
 	have := c.have.Get(t.Replica)
 	if t.Replica == c.replica && t.Seq > have {
-		c.retire(p.name, crdt.Dot{Replica: t.Replica, Seq: t.Seq})
+		c.retire(p, crdt.Dot{Replica: t.Replica, Seq: t.Seq})
 		return true, nil
 	}
 	if t.Seq == 0 || t.Seq > have {
@@ -252,12 +255,22 @@ func (c *Core) checkTip(p *peer, t wire.Tip) (bool, error) {
 // retire gives this store a new replica id, because a peer holds a change of
 // the present one that this store lost: it was rolled back. What it lost is
 // fetched like any other region's changes (I2).
-func (c *Core) retire(peer string, lost crdt.Dot) {
+func (c *Core) retire(p *peer, lost crdt.Dot) {
 	c.note(true, "this store was rolled back: a peer holds changes of it that it lost; it goes on as a new replica and fetches them",
-		"peer", peer, "replica", c.replica, "have", c.have.Get(c.replica), "lost", lost.Seq)
+		"peer", p.name, "replica", c.replica, "have", c.have.Get(c.replica), "lost", lost.Seq)
 	c.replica = c.cfg.NewReplica()
 	c.announced, c.synced = false, false
-	c.met, c.recover = true, c.recover.With(lost)
+	c.met = true
+	p.owed = p.owed.With(lost)
+}
+
+// owed is what this region has to hold before it takes writes, once it has met a peer.
+func (c *Core) owed() crdt.Vector {
+	var v crdt.Vector
+	for _, p := range c.peers {
+		v = v.Join(p.owed)
+	}
+	return v
 }
 
 // learn notes what a peer holds.
@@ -283,7 +296,7 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		p.offset = time.UnixMilli(r.Now).Sub(c.now)
 	}
 	if r.Replica != p.report.Replica {
-		p.counted, p.waiting, p.have = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}
+		p.counted, p.waiting, p.have, p.owed = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}, p.owed.Meet(r.Have)
 	} else {
 		r.Have = r.Have.Join(p.report.Have)
 	}

@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/meridiandb/meridian/e2e/cluster"
+)
+
+// memoryBound is what a region with an absent peer may take, resident. It does
+// not depend on how much the peer lacks; the figures are printed.
+const memoryBound = 1 << 30
+
+// A gauge samples the resident memory of a region until it is stopped.
+type gauge struct {
+	stop    chan struct{}
+	done    sync.WaitGroup
+	samples []int64
+}
+
+// sampleEvery is how often a gauge looks.
+const sampleEvery = 50 * time.Millisecond
+
+func newGauge(t *testing.T, n *cluster.Node) *gauge {
+	t.Helper()
+	g := &gauge{stop: make(chan struct{}), samples: []int64{n.RSS(t)}}
+	g.done.Go(func() {
+		tick := time.NewTicker(sampleEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-g.stop:
+				return
+			case <-tick.C:
+				g.samples = append(g.samples, n.RSS(t))
+			}
+		}
+	})
+	return g
+}
+
+// end stops the gauge and tells what it has seen.
+func (g *gauge) end() (peak int64, text string) {
+	close(g.stop)
+	g.done.Wait()
+	half := int64(0)
+	for i, s := range g.samples {
+		peak = max(peak, s)
+		if i <= len(g.samples)/2 {
+			half = peak
+		}
+	}
+	return peak, fmt.Sprintf("%d MiB at first, at most %d MiB in the first half and %d MiB in all",
+		g.samples[0]>>20, half>>20, peak>>20)
+}
+
+// writeMany writes n documents of about size bytes as fast as the regions take
+// them, over so many ids.
+func writeMany(t *testing.T, nodes []*cluster.Node, collection string, n, ids, bytes int) time.Duration {
+	t.Helper()
+	const clients = 64
+	text := make([]byte, bytes)
+	for i := range text {
+		text[i] = 'a' + byte(i%26)
+	}
+	var next, failed atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range clients {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				q := cluster.PutRequest(collection, fmt.Sprint(i%ids), fmt.Sprintf(`{"n":%d,"text":%q}`, i, text))
+				if _, err := nodes[i%len(nodes)].Try(t.Context(), q, http.StatusOK, http.StatusCreated); err != nil {
+					if failed.Add(1) == 1 {
+						t.Errorf("write %d: %v", i, err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if f := failed.Load(); f > 0 {
+		t.Errorf("%d of %d writes failed", f, n)
+	}
+	return time.Since(start)
+}
+
+func TestI08_MemoryStaysBoundedWhileAPeerIsAway(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{})
+	c.MakeCollection(t, "away", `{}`)
+	a, away := c.Nodes[0], c.Nodes[2]
+	writeMany(t, c.Nodes, "away", 2000, 500, 200) // caches and connections are there
+	c.AwaitEqual(t)
+	away.Kill(t)
+	n := size(10_000, 100_000)
+
+	writer, other := newGauge(t, a), newGauge(t, c.Nodes[1])
+	took := writeMany(t, []*cluster.Node{a}, "away", n, n/2, 200)
+	c.AwaitEqual(t, a, c.Nodes[1])
+	peak, text := writer.end()
+	t.Logf("%d writes in %v (%.0f/s) with a peer away: the writing region: %s", n, took.Round(time.Millisecond), float64(n)/took.Seconds(), text)
+	_, text = other.end()
+	t.Logf("the region that follows: %s", text)
+
+	away.Start(t)
+	writer, returned := newGauge(t, a), newGauge(t, away)
+	start := time.Now()
+	away.AwaitReady(t)
+	c.AwaitEqual(t)
+	caught := time.Since(start)
+	peak2, text := writer.end()
+	peak3, back := returned.end()
+	t.Logf("the peer has caught up with %d changes in %v (%.0f/s); the serving region: %s; the returned one: %s",
+		n, caught.Round(time.Millisecond), float64(n)/caught.Seconds(), text, back)
+	if worst := max(peak, peak2, peak3); worst > memoryBound {
+		t.Errorf("a region has taken %d MiB, more than %d", worst>>20, memoryBound>>20)
+	}
+	c.AwaitSame(t)
+}
+
+// While a peer catches up live writes are not held up by it.
+func TestI08_CatchUpDoesNotDelayLiveWrites(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{})
+	c.MakeCollection(t, "away", `{}`)
+	a, b, away := c.Nodes[0], c.Nodes[1], c.Nodes[2]
+	away.Kill(t)
+	n := size(8_000, 100_000)
+	writeMany(t, []*cluster.Node{a}, "away", n, n, 1000)
+	away.Start(t)
+	var behind, live cluster.Sample
+	start := time.Now()
+	for i := 0; ; i++ {
+		at := time.Now()
+		token := a.Put(t, "live", "d", fmt.Sprintf(`{"i":%d}`, i)).Token()
+		b.GetAfter(t, token, "live", "d")
+		live = append(live, time.Since(at))
+		ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
+		s, err := away.Cluster(ctx)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		missing := uint64(0)
+		for replica, seq := range a.MustCluster(t).Vector {
+			missing += seq - min(seq, s.Vector[replica])
+		}
+		if missing < 5 {
+			break
+		}
+		behind = append(behind, time.Since(at))
+		if time.Since(start) > cluster.Patience {
+			t.Fatalf("%s still lacks %d changes", away.Region, missing)
+		}
+	}
+	t.Logf("%d changes of 1 KB caught up in %v; meanwhile a write was visible in the other region after: %v", n, time.Since(start).Round(time.Millisecond), live)
+	if slowest := live.Quantile(1); slowest > sane {
+		t.Errorf("a live write took %v", slowest)
+	}
+	if len(behind) == 0 {
+		t.Log("the peer had caught up before the first live write")
+	}
+	c.AwaitSame(t)
+}

@@ -1,0 +1,105 @@
+package sim_test
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meridiandb/meridian/e2e/sim"
+)
+
+// seeds is how many seeds TestSimulation runs: 200 take half a minute on two cores.
+var seeds = flag.Int("sim.seeds", 200, "how many seeds TestSimulation runs")
+
+// shards is into how many tests the seeds are split, to run in parallel.
+const shards = 8
+
+func report(t *testing.T, o sim.Options, res sim.Result) {
+	t.Helper()
+	if res.Failure == nil {
+		return
+	}
+	least, small, _ := sim.Shrink(o, res)
+	t.Errorf("seed %d: %v\nleast: %v\nreplay: go run ./e2e/simulate %s", o.Seed, res.Failure, small.Failure, least.Args())
+}
+
+func TestSimulation(t *testing.T) {
+	if testing.Short() {
+		*seeds = min(*seeds, 20)
+	}
+	for shard := range shards {
+		t.Run(fmt.Sprint(shard), func(t *testing.T) {
+			t.Parallel()
+			var sum sim.Stats
+			for seed := 1 + shard; seed <= *seeds; seed += shards {
+				o := sim.Options{Seed: uint64(seed)}
+				res := sim.Run(o)
+				sum.Add(res.Stats)
+				report(t, o, res)
+			}
+			t.Logf("%+v", sum)
+		})
+	}
+}
+
+// TestI10_SameSeedSameTrace: neither a second run nor the number of processors
+// makes a difference.
+func TestI10_SameSeedSameTrace(t *testing.T) {
+	for _, seed := range []uint64{3, 8, 85, 1043} {
+		first := sim.Run(sim.Options{Seed: seed})
+		old := runtime.GOMAXPROCS(1)
+		second := sim.Run(sim.Options{Seed: seed})
+		runtime.GOMAXPROCS(old)
+		if first.Hash != second.Hash || first.Stats != second.Stats || first.Virtual != second.Virtual {
+			t.Errorf("seed %d: %s %+v, then %s %+v", seed, first.Hash, first.Stats, second.Hash, second.Stats)
+		}
+	}
+}
+
+// TestCoverage: every class of faults occurs, and what the checks are about does.
+func TestCoverage(t *testing.T) {
+	var sum sim.Stats
+	seen := map[sim.Fault]bool{}
+	for seed := range uint64(24) {
+		res := sim.Run(sim.Options{Seed: 500 + seed})
+		sum.Add(res.Stats)
+		for _, f := range res.Faults {
+			seen[f] = true
+		}
+	}
+	for _, f := range sim.Faults() {
+		if !seen[f] {
+			t.Errorf("no seed has faults of the class %s", f)
+		}
+	}
+	if sum.Conflicts == 0 || sum.Crashes == 0 || sum.Trimmed == 0 || sum.Dropped == 0 || sum.Reads == 0 || sum.Rollbacks == 0 {
+		t.Errorf("something never happens: %+v", sum)
+	}
+}
+
+func TestKeep(t *testing.T) {
+	for _, keep := range [][]int{{}, {3}, {1, 2, 3, 7, 9, 10}} {
+		s := sim.FormatKeep(keep)
+		got, err := sim.ParseKeep(s)
+		if err != nil || !slices.Equal(got, keep) {
+			t.Errorf("%v is written as %q and read as %v, %v", keep, s, got, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "3-1", "1-", "-1"} {
+		if _, err := sim.ParseKeep(bad); err == nil {
+			t.Errorf("%q is read as a list of actions", bad)
+		}
+	}
+	if _, err := sim.ParseFaults("loss,nosuch"); err == nil || !strings.Contains(err.Error(), "nosuch") {
+		t.Errorf("an unknown class of faults gives %v", err)
+	}
+}
+
+func BenchmarkSeed(b *testing.B) {
+	for i := range b.N {
+		sim.Run(sim.Options{Seed: uint64(i + 1)})
+	}
+}
