@@ -28,12 +28,25 @@ func (w *walk) opening(ctx context.Context) error {
 		return fmt.Errorf("the regions did not find each other within %v", stepLimit)
 	}
 	w.say(introduction(w.cfg.Topology, w.names))
-	rows := [][]string{{"region", "HTTP API", "store"}}
+	rows := [][]string{{"region", "HTTP API", "linked with"}}
 	for i, name := range w.names {
-		rows = append(rows, []string{name, w.urls[i], w.cluster.folder(i)})
+		rows = append(rows, []string{name, w.urls[i], linkedWith(w.cfg.Topology, w.names, name)})
 	}
 	w.table(rows)
+	w.say(fmt.Sprintf(storyFolder, w.cluster.data))
 	return nil
+}
+
+// linkedWith names the neighbours of a region.
+func linkedWith(kind topology.Kind, names []string, self string) string {
+	near := neighbours(kind, names, self)
+	switch {
+	case len(names) == 1:
+		return "nobody"
+	case len(near) == len(names)-1 && len(near) > 1:
+		return "all others"
+	}
+	return strings.Join(near, ", ")
 }
 
 // ready reports whether all regions take writes and hold what the others do, each

@@ -10,6 +10,7 @@ const (
 	storyRing     = "Each region is linked with its two neighbours, by name, and passes on what it hears (a ring)."
 	storyStar     = "Each region is linked with %s, which passes on what it hears (a star)."
 	storyPair     = "The two are linked with each other."
+	storyFolder   = "The stores are in %s"
 	storySkipped  = "Skipped: this act needs two regions."
 	storyUp       = "✓ Up: %d regions take writes and know each other."
 	storyStays    = "\nThe regions stay up. Press Ctrl-C to stop them."
