@@ -1,0 +1,147 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// A request is a span that a peer was asked for.
+type request struct {
+	peer     string
+	id       uint64
+	to       uint64
+	progress time.Duration // uptime
+}
+
+// A gap is something that a peer holds and we do not, since when.
+type gap struct {
+	target uint64
+	since  time.Duration // uptime
+}
+
+func (c *Core) receiveCatchUp(name string, m wire.CatchUp) {
+	for r, q := range c.sync.requests {
+		if q.peer != name || q.id != m.ID {
+			continue
+		}
+		q.progress = c.uptime
+		c.sync.requests[r] = q
+		if m.Done {
+			delete(c.sync.requests, r)
+		}
+	}
+	if m.Refused != "" {
+		c.note(true, "catch-up refused", "peer", name, "reason", m.Refused)
+	}
+}
+
+// pull asks for what linked peers hold and we do not.
+func (c *Core) pull() {
+	wanted := map[string][]crdt.Span{}
+	for _, r := range c.known() {
+		span, ok := c.wanted(r)
+		if !ok {
+			continue
+		}
+		if name := c.supplier(r, span); name != "" {
+			wanted[name] = append(wanted[name], span)
+		}
+	}
+	c.sync.hurry = false
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		c.sync.nextID++
+		for _, s := range wanted[name] {
+			c.sync.requests[s.Replica] = request{peer: name, id: c.sync.nextID, to: s.To, progress: c.uptime}
+		}
+		c.send(name, wire.Request{ID: c.sync.nextID, Spans: wanted[name]})
+	}
+}
+
+// known lists the replicas of which linked peers hold something that we lack.
+func (c *Core) known() []crdt.ReplicaID {
+	seen := map[crdt.ReplicaID]bool{}
+	for _, p := range c.peers {
+		if !c.hears(p) {
+			continue
+		}
+		for i := range p.have.Len() {
+			if d := p.have.At(i); !c.have.Contains(d) {
+				seen[d.Replica] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), crdt.ReplicaID.Compare)
+}
+
+// wanted says what of a replica is to be asked for now, if anything.
+func (c *Core) wanted(r crdt.ReplicaID) (crdt.Span, bool) {
+	have := c.have.Get(r)
+	from := c.inbox.contiguous(r, have) + 1
+	var to uint64
+	for _, p := range c.peers {
+		if c.hears(p) {
+			to = max(to, p.have.Get(r))
+		}
+	}
+	if _, bad := c.cfg.Refused[crdt.Dot{Replica: r, Seq: from}]; bad || from > to {
+		return crdt.Span{}, false
+	}
+	if q, ok := c.sync.requests[r]; ok {
+		if c.uptime-q.progress < c.cfg.Timing.RequestTimeout {
+			return crdt.Span{}, false
+		}
+		c.note(true, "catch-up does not get on, another peer is asked", "peer", q.peer, "replica", r)
+	} else if !c.overdue(r, from, to) {
+		return crdt.Span{}, false
+	}
+	return crdt.Span{Replica: r, From: from, To: to}, true
+}
+
+// overdue reports whether what is missing should have come by now. Live pushes
+// are on their way most of the time: only what stays away is asked for.
+func (c *Core) overdue(r crdt.ReplicaID, from, to uint64) bool {
+	if c.sync.hurry {
+		return true
+	}
+	g, ok := c.sync.gaps[r]
+	if !ok || from > g.target {
+		c.sync.gaps[r] = gap{target: to, since: c.uptime}
+		return false
+	}
+	if c.uptime-g.since < c.cfg.Timing.GapGrace {
+		return false
+	}
+	delete(c.sync.gaps, r)
+	return true
+}
+
+// supplier picks a linked peer that holds the most of a span; one that did not
+// deliver is taken last.
+func (c *Core) supplier(r crdt.ReplicaID, s crdt.Span) string {
+	best, most := "", uint64(0)
+	failed := c.sync.requests[r].peer
+	for _, name := range c.peerNames() {
+		p := c.peers[name]
+		n := min(p.have.Get(r), s.To)
+		if !c.hears(p) || n < s.From {
+			continue
+		}
+		if best == "" || best == failed || n > most && name != failed {
+			best, most = name, n
+		}
+	}
+	return best
+}
+
+// missing is the number of changes that other has and have lacks.
+func missing(have, other crdt.Vector) uint64 {
+	var n uint64
+	for _, s := range have.Missing(other) {
+		n += s.To - s.From + 1
+	}
+	return n
+}

@@ -1,0 +1,205 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// A sample says what was held when, to tell how long a peer is behind.
+type sample struct {
+	at   time.Duration // uptime
+	have crdt.Vector
+}
+
+// maxSamples of one every Timing.Status bound how far back a lag is told.
+const maxSamples = 1200
+
+func (c *Core) receiveReport(from string, r wire.Report) {
+	if r.Region == c.cfg.Region {
+		// The clock may have been ahead when an earlier process reported.
+		c.sync.reportSeq = max(c.sync.reportSeq, r.Seq)
+		return
+	}
+	p, ok := c.peers[r.Region]
+	if !ok || len(r.Links) > wire.MaxReports {
+		return
+	}
+	direct := from == r.Region
+	if !direct && (r.Seq <= p.report.Seq || p.greeted && r.Replica != p.report.Replica) {
+		return // older, or of a store that is no more
+	}
+	if direct {
+		p.offset = time.UnixMilli(r.Now).Sub(c.now)
+	}
+	if r.Replica != p.report.Replica {
+		p.counted, p.waiting, p.have, p.owed = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}, p.owed.Meet(r.Have)
+	} else {
+		r.Have = r.Have.Join(p.report.Have)
+	}
+	p.report, p.news = r, c.now
+	c.learn(p, r.Have)
+	p.waitFor(r.Have, c.have)
+}
+
+// waitFor makes a reported vector the next to count for stability, unless one
+// is waiting already: were it always replaced by the latest, a busy peer's would
+// never come to count.
+func (p *peer) waitFor(v, have crdt.Vector) {
+	if p.waiting.Len() == 0 {
+		p.waiting = v
+	}
+	p.count(have)
+}
+
+// count lets the waiting report count once we hold all that it holds: whatever
+// of its region is not here yet was then written having seen all of it.
+func (p *peer) count(have crdt.Vector) {
+	if p.waiting.Len() > 0 && have.Covers(p.waiting) {
+		p.counted, p.waiting = p.waiting, crdt.Vector{}
+	}
+}
+
+// synchronise does what is due besides the events themselves: observe the
+// links, plan, report, and ask for what is missing.
+func (c *Core) synchronise() {
+	c.observe()
+	c.stabilise()
+	if c.uptime >= c.sync.nextStatus {
+		c.sync.nextStatus = c.uptime + c.cfg.Timing.Status
+		c.sendStatus()
+		if len(c.sync.samples) == maxSamples {
+			c.sync.samples = slices.Delete(c.sync.samples, 0, maxSamples/10)
+		}
+		c.sync.samples = append(c.sync.samples, sample{c.uptime, c.have})
+	}
+	c.pull()
+}
+
+// behind is for how long a peer has lacked something of ours.
+func (c *Core) behind(p *peer) time.Duration {
+	if p.have.Covers(c.have) {
+		return 0
+	}
+	i, _ := slices.BinarySearchFunc(c.sync.samples, p.have, func(s sample, have crdt.Vector) int {
+		if have.Covers(s.have) {
+			return -1
+		}
+		return 1
+	})
+	if i == len(c.sync.samples) {
+		return 0
+	}
+	return c.uptime - c.sync.samples[i].at
+}
+
+// oldestNews is when the least recently heard peer was last heard of; the zero
+// time if one never was.
+func (c *Core) oldestNews() time.Time {
+	oldest := c.now
+	for _, p := range c.peers {
+		if p.news.Before(oldest) {
+			oldest = p.news
+		}
+	}
+	return oldest
+}
+
+// hears reports whether a peer's link is up and not silent.
+func (c *Core) hears(p *peer) bool {
+	return p.up && p.greeted && c.uptime-p.heard < c.cfg.Timing.DeadAfter
+}
+
+// observe gathers who hears whom, and plans anew if that has changed.
+func (c *Core) observe() {
+	links := []string{}
+	obs := topology.Observations{}
+	for _, name := range c.peerNames() {
+		p := c.peers[name]
+		if c.hears(p) {
+			links = append(links, name)
+		}
+		if p.report.Seq > 0 {
+			obs[name] = p.report.Links
+		}
+	}
+	// A region that has just started hears nobody yet, which says nothing.
+	if c.uptime >= c.cfg.Timing.DeadAfter || len(links) == len(c.peers) {
+		obs[c.cfg.Region] = links
+	}
+	if !c.sync.replan && maps.EqualFunc(obs, c.sync.observed, slices.Equal[[]string]) {
+		return
+	}
+	if !slices.Equal(links, c.sync.links) {
+		c.sync.nextStatus = 0
+	}
+	c.sync.observed, c.sync.links, c.sync.replan = obs, links, false
+	c.sync.plan = topology.Make(c.cfg.Region, c.cfg.Members, c.sync.spec, obs)
+	plan := c.sync.plan
+	c.fx.Plan = &plan
+}
+
+// stabilise computes the held and the stable vector (I12).
+func (c *Core) stabilise() {
+	held, stable := c.have, c.have
+	for _, p := range c.peers {
+		p.count(c.have)
+		held, stable = held.Meet(p.report.Have), stable.Meet(p.counted)
+	}
+	c.sync.held, c.sync.stable = held, c.sync.stable.Join(stable)
+}
+
+func (c *Core) sendStatus() {
+	// Greater than any earlier one, also after a restart: see receiveReport.
+	c.sync.reportSeq = max(c.sync.reportSeq+1, uint64(max(c.now.UnixMilli(), 0)))
+	reports := []wire.Report{{
+		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
+		Links: c.sync.links, Now: c.now.UnixMilli(),
+	}}
+	names := c.peerNames()
+	for _, name := range names {
+		if r := c.peers[name].report; r.Seq > 0 {
+			reports = append(reports, r)
+		}
+	}
+	for _, name := range names {
+		if p := c.peers[name]; p.up {
+			c.send(name, wire.Status{Reports: reports})
+		}
+	}
+}
+
+const skewReportEvery = time.Minute
+
+// reportSkew says, not too often, that another region's clock is ahead.
+func (c *Core) reportSkew(d crdt.Dot, ahead time.Duration) {
+	region := c.catalog.Region(d.Replica)
+	if last, ok := c.sync.skewed[region]; ok && c.uptime-last < skewReportEvery {
+		return
+	}
+	c.sync.skewed[region] = c.uptime
+	c.note(true, "a region's clock is ahead of this one's by more than the bound", "region", region,
+		"ahead", ahead+c.cfg.MaxSkew, "bound", c.cfg.MaxSkew)
+}
+
+// status answers Inspect.
+func (c *Core) status() Status {
+	s := Status{
+		Region: c.cfg.Region, Replica: c.replica, Have: c.have,
+		Held: c.sync.held, Stable: c.sync.stable, Spec: c.sync.spec,
+		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced,
+	}
+	for _, name := range c.peerNames() {
+		p := c.peers[name]
+		s.Peers = append(s.Peers, PeerStatus{
+			Region: name, Replica: p.report.Replica, Linked: p.up, Heard: c.hears(p),
+			Have: p.have, Missing: missing(c.have, p.have), Lag: missing(p.have, c.have), Behind: c.behind(p),
+			LastHeard: p.news, Offset: p.offset, Links: p.report.Links,
+		})
+	}
+	return s
+}
