@@ -1,10 +1,14 @@
 package cmd
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/meridiandb/meridian/api/client"
 )
@@ -151,6 +155,44 @@ func TestStatusAndProbes(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	mustFail(t, StatusFailed, []string{"status", "--addr", dead, "--addr", "127.0.0.1:2"}, "none of 2 regions is ready")
+}
+
+func TestStatusTable(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	heard := now.Add(-1500 * time.Millisecond)
+	s := &client.Cluster{
+		Cluster: "shop", Region: "us-east", Vector: client.Vector{"a": 3, "b": 1234},
+		Topology: client.Topology{Kind: "star", Hub: "us-east"}, Problem: "store is fenced",
+		Regions: []client.Region{
+			{
+				Region: "eu-west", Lag: 3, LagSeconds: 1.25, ClockOffsetMs: -0.04, LastHeard: &heard,
+				Link: client.Link{State: "up", RTTMs: 80.04, Address: "eu:7400"},
+			},
+			{Region: "ap-south", Missing: 2, Link: client.Link{State: "down", LastError: "peer does not answer\x1b[2J"}},
+		},
+	}
+	s.Inbox.Changes, s.Storage.Records = 2, 3<<20
+	cl, err := client.New("h:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := (&app{out: &out}).printStatus(cl, s, now); err != nil {
+		t.Fatal(err)
+	}
+	const want = `Cluster shop, 3 regions, star around us-east, seen from us-east (http://h:1), which holds 1237 changes in 3.0 MiB.
+It takes no writes: store is fenced
+2 changes wait here for others that they depend on.
+
+REGION    LINK  RTT      LAG        MISSING  CLOCK    HEARD      ADDRESS
+eu-west   up    80.0 ms  3 (1.2 s)  0        -0.0 ms  1.5 s ago  eu:7400
+ap-south  down  -        0          2        -        never      -
+
+Link with ap-south: peer does not answer�[2J
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestCerts(t *testing.T) {

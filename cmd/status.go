@@ -167,9 +167,11 @@ func (a *app) printStatus(cl *client.Client, s *client.Cluster, now time.Time) e
 	if err := a.printTable(tab); err != nil {
 		return err
 	}
+	gap := "\n"
 	for i := range s.Regions {
 		if r := &s.Regions[i]; r.Link.LastError != "" {
-			fmt.Fprintf(a.out, "\n%s: %s", printable(r.Region), printable(r.Link.LastError))
+			fmt.Fprintf(a.out, "%sLink with %s: %s\n", gap, printable(r.Region), printable(r.Link.LastError))
+			gap = ""
 		}
 	}
 	return nil
