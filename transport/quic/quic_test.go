@@ -110,8 +110,8 @@ func (n *simulated) Transport(t testing.TB, region string, cfg transport.Config)
 	n.unplug(region)
 	link := &simnet.SimulatedLink{Latency: n.latency, UploadPacket: &n.router}
 	conn := simnet.NewBlockingSimConn(addr, link)
-	n.router.AddNode(addr, link)
 	link.Start()
+	n.router.AddNode(addr, link) // from now on packets come
 	n.links[region] = link
 	t.Cleanup(func() {
 		n.mu.Lock()
