@@ -17,7 +17,7 @@ import (
 func (n *node) look(fx core.Effects) {
 	for _, r := range fx.Replies {
 		if s, ok := r.Result.(core.Status); ok {
-			n.stable, n.held = s.Stable, s.Held
+			n.stable, n.inbox = s.Stable, s.Inbox.Changes
 		}
 	}
 }
@@ -55,7 +55,7 @@ func (n *node) judge(l *store.LogPut, fx core.Effects) bool {
 			return false
 		}
 		c = &change{Change: ch, encoded: bytes.Clone(l.Change), region: n.index, incs: map[doc]int64{}}
-		n.increments(c, fx)
+		n.asOf(c, fx)
 		w.hist.add(c)
 		w.stats.Changes++
 		w.checkI11Stamps(c)
@@ -76,13 +76,37 @@ func (n *node) judge(l *store.LogPut, fx core.Effects) bool {
 	return true
 }
 
-// increments notes what a new change adds to counters.
-func (n *node) increments(c *change, fx core.Effects) {
+// asOf compares a new change with the request that it answers.
+func (n *node) asOf(c *change, fx core.Effects) {
 	for _, rep := range fx.Replies {
-		if r, ok := rep.Result.(core.Receipt); ok && r.Dot == c.Dot && n.asked[rep.ID] != nil {
-			for i, by := range n.asked[rep.ID].incs {
-				c.incs[keyOf(&c.Mutations[i])] = by
+		r, ok := rep.Result.(core.Receipt)
+		if !ok || r.Dot != c.Dot || n.asked[rep.ID] == nil {
+			continue
+		}
+		for i, by := range n.asked[rep.ID].incs {
+			c.incs[keyOf(&c.Mutations[i])] = by
+		}
+		if write, ok := n.asked[rep.ID].ask.(core.Write); ok {
+			for i := range write.Docs {
+				n.checkContext(c, i, &write.Docs[i])
 			}
+		}
+	}
+}
+
+// checkContext: an edit that says nothing of an older version replaces all that
+// its region shows at that moment.
+func (n *node) checkContext(c *change, i int, d *core.DocWrite) {
+	if d.BaseTag != "" || d.Edit.Kind == crdt.EditResolve {
+		return
+	}
+	var heads []crdt.Dot
+	if s := n.shadow[keyOf(&c.Mutations[i])]; s != nil && s.Heads().Visible() {
+		heads = s.Heads().Dots()
+	}
+	for _, h := range heads {
+		if !slices.Contains(c.Mutations[i].Context, h) {
+			n.w.fail("checkContext", "%v replaces %v of %s, its region had %v", c.Dot, c.Mutations[i].Context, d.ID, heads)
 		}
 	}
 }

@@ -50,7 +50,7 @@ type node struct {
 
 	durable
 	stable crdt.Vector // as of the last step of this process
-	held   crdt.Vector
+	inbox  int         // changes that wait for others
 	fenced string
 	// mute says that clients keep away: the store was rolled back, has lost
 	// changes that others hold, and has not noticed.
@@ -160,7 +160,7 @@ func (n *node) reload() bool {
 		return false
 	}
 	n.core = c
-	n.stable, n.held = crdt.Vector{}, crdt.Vector{}
+	n.stable, n.inbox = crdt.Vector{}, 0
 	n.checkI06HaveGrows(c.Have())
 	return true
 }

@@ -119,13 +119,13 @@ func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 func newScenario(o Options) *scenario {
 	r := source(o.Seed, streamScenario)
 	s := &scenario{faults: map[Fault]bool{}}
-	n := pick(r, 2, 3, 3, 3, 4, 4, 5, 5, 6, 7, 9)
+	n := pick(r, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7, 9)
 	if o.Regions > 0 {
 		n = min(o.Regions, MaxRegions)
 	}
 	s.regions = regionNames[:n]
 	s.spec = drawSpec(r, n)
-	s.duration = between(r, 3*time.Second, 20*time.Second)
+	s.duration = between(r, 3*time.Second, pick(r, 8*time.Second, 16*time.Second))
 	// A third of the seeds has few classes of faults, so that one is not always
 	// hidden by another.
 	p := pick(r, 0.15, 0.4, 0.7)
@@ -176,7 +176,7 @@ func (s *scenario) drawLimits(r *rand.Rand) {
 		s.limits.Doc.Siblings = 1 + r.IntN(4)
 	}
 	tiny := [...]func(){
-		func() { s.limits.InboxBytes = 1 + r.IntN(pick(r, 1000, 20_000)) },
+		func() { s.limits.InboxBytes = 600 + r.IntN(pick(r, 2000, 20_000)) },
 		func() { s.limits.CacheBytes = 1 + r.IntN(8000) },
 		func() { s.limits.BatchBytes = 1000 + r.IntN(3000) },
 		func() { s.limits.TrimQueue = 1 + r.IntN(5) },
@@ -226,7 +226,7 @@ func (s *scenario) drawActions(o Options) {
 	for _, f := range actionFaults {
 		n := 1 + r.IntN(faults)
 		if f == Rollback || f == Topology {
-			n = 1 + n/5
+			n = 1 + n/2
 		}
 		for range n {
 			all = append(all, action{at: between(r, 0, s.duration), fault: f, seed: r.Uint64()})

@@ -1,0 +1,205 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+)
+
+// heal ends all faults.
+func (w *world) heal() {
+	w.tracef("all is healed")
+	w.calm = true
+	for _, n := range w.nodes {
+		n.slow, n.full, n.dies = 0, 0, notNow
+	}
+	for i := range w.nodes {
+		for j := i + 1; j < len(w.nodes); j++ {
+			w.pairs[i][j].block(0, false)
+			w.pairs[i][j].block(1, false)
+		}
+	}
+}
+
+// Bounds of virtual time for what must happen once all is healed.
+const (
+	convergeWithin = 60 * time.Second
+	// An inbox that holds next to nothing takes a round trip per change.
+	tinyConvergeWithin = 20 * time.Minute
+	stabiliseWithin    = 60 * time.Second
+	lookEvery          = 100 * time.Millisecond
+)
+
+// converge waits until all regions have the same and take writes, and says how
+// long that took.
+func (w *world) converge() time.Duration {
+	from, within := w.now, convergeWithin
+	if w.sc.limits.InboxBytes > 0 {
+		within = tinyConvergeWithin
+	}
+	ok := w.waitFor(within, w.converged)
+	took := w.now - from
+	if !ok {
+		w.failApart("checkConvergence", "after %v the regions do not have the same", within)
+	}
+	return took
+}
+
+// waitFor lets time go on until something holds. It is true if the run has
+// failed already.
+func (w *world) waitFor(within time.Duration, holds func() bool) bool {
+	for limit := w.now + within; w.failure == nil && !holds(); {
+		if w.now >= limit {
+			return false
+		}
+		w.runUntil(w.now + lookEvery)
+	}
+	return true
+}
+
+func (w *world) converged() bool {
+	for _, n := range w.nodes {
+		if !n.up || n.busy || len(n.inbound) > 0 || n.core == nil || n.writable != nil || n.mute || !n.have.Equal(w.nodes[0].have) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) failApart(check, format string, args ...any) {
+	text := ""
+	for _, n := range w.nodes {
+		text += "\n  " + n.name + " has " + n.have.String() + ", stable " + n.stable.String()
+		if n.inbox > 0 {
+			text += fmt.Sprintf(", %d changes in its inbox", n.inbox)
+		}
+		if n.writable != nil {
+			text += ", takes no writes: " + n.writable.Error()
+		}
+	}
+	w.fail(check, format+"%s", append(args, text)...)
+}
+
+// finish checks what must hold when nothing has happened for a while.
+func (w *world) finish() {
+	if w.failure != nil {
+		return
+	}
+	w.checkAll()
+	// A last write in each region, to all documents that there are few of.
+	r := source(w.opts.Seed, streamActions+1)
+	for _, n := range w.nodes {
+		c := &client{index: n.index, token: n.have, tags: map[doc][]string{}}
+		for range 3 {
+			n.write(c, r)
+		}
+	}
+	w.runUntil(w.now + lookEvery)
+	w.converge()
+	if w.failure == nil && !w.waitFor(stabiliseWithin, w.settled) {
+		w.failApart("checkI12StableGrows", "after %v not all is stable", stabiliseWithin)
+	}
+	if w.failure == nil {
+		w.runUntil(w.now + time.Second)
+		w.checkAll()
+	}
+}
+
+func (w *world) settled() bool {
+	return w.converged() && !slices.ContainsFunc(w.nodes, func(n *node) bool {
+		// What a rollback took away for good can leave followers behind in an inbox.
+		return !n.stable.Equal(n.have) || n.inbox > 0 && w.stats.Rollbacks == 0
+	})
+}
+
+// checkAll compares all regions with each other and with what was acknowledged.
+func (w *world) checkAll() {
+	w.checkNothingLost()
+	first := w.nodes[0]
+	for _, n := range w.nodes {
+		for _, k := range n.documents() {
+			n.checkRead(k)
+		}
+		n.checkScan()
+		if n == first || w.failure != nil {
+			continue
+		}
+		w.checkI05SameEverywhere(first, n)
+	}
+}
+
+// documents lists all that was ever written, in order.
+func (n *node) documents() []doc {
+	return slices.SortedFunc(maps.Keys(n.shadow), func(a, b doc) int {
+		return cmp.Or(a.Collection.Compare(b.Collection), strings.Compare(a.ID, b.ID))
+	})
+}
+
+// checkScan: the store holds no documents but those that were written.
+func (n *node) checkScan() {
+	seen := map[crdt.Dot]bool{}
+	for _, k := range n.documents() {
+		if seen[k.Collection] {
+			continue
+		}
+		seen[k.Collection] = true
+		for e, err := range n.store.Docs(k.Collection, "", "") {
+			if err != nil || n.shadow[doc{Collection: k.Collection, ID: e.ID}] == nil {
+				n.w.fail("checkScan", "%s lists %s, which no change wrote: %v", n.name, e.ID, err)
+			}
+		}
+	}
+}
+
+// checkI05SameEverywhere: equal Have, equal collections, documents and versions.
+func (w *world) checkI05SameEverywhere(a, b *node) {
+	const check = "checkI05EqualHaveEqualDocuments"
+	ca, cb := a.catalog.Collections(), b.catalog.Collections()
+	if len(ca) != len(cb) {
+		w.fail(check, "%s has %d collections, %s %d", a.name, len(ca), b.name, len(cb))
+		return
+	}
+	for i, x := range ca {
+		y := cb[i]
+		sx, _ := x.Settings.MarshalJSON()
+		sy, _ := y.Settings.MarshalJSON()
+		if x.Incarnation != y.Incarnation || x.Name != y.Name || x.Shadowed != y.Shadowed || x.Deleted != y.Deleted ||
+			x.Explicit != y.Explicit || x.Revision != y.Revision || string(sx) != string(sy) {
+			w.fail(check, "%s has the collection %+v, %s %+v", a.name, x, b.name, y)
+		}
+	}
+	for _, k := range a.documents() {
+		sa, sb := a.stored(k), b.stored(k)
+		ra, rb := "nothing", "nothing"
+		if sa != nil {
+			ra = a.render(k, sa)
+		}
+		if sb != nil {
+			rb = b.render(k, sb)
+		}
+		if ra != rb {
+			w.fail(check, "%s of %v:\n  %s has %s\n  %s has %s", k.ID, k.Collection, a.name, ra, b.name, rb)
+		}
+	}
+}
+
+// checkNothingLost: what was acknowledged is in every region's log. That it is
+// visible, covered, or among the versions is what the model says.
+func (w *world) checkNothingLost() {
+	for _, c := range w.hist.order {
+		if !c.acked || w.hist.gone[c.Dot] {
+			continue
+		}
+		for _, n := range w.nodes {
+			if _, ok, err := n.store.LogChain(c.Dot); !n.have.Contains(c.Dot) || !ok || err != nil {
+				w.fail("checkNothingLost", "%s lacks %v, which %s has acknowledged: %v", n.name, c.Dot, w.sc.regions[c.region], err)
+				return
+			}
+		}
+	}
+}
