@@ -117,7 +117,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer w.http.close()
 	playing, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(c.failed, cancel)() // a region that fails ends the walk
+	release := context.AfterFunc(c.failed, cancel) // a region that fails ends the walk
+	defer release()
 
 	if err := w.play(playing); err != nil {
 		switch {

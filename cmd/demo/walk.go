@@ -49,7 +49,7 @@ func (w *walk) check(ok bool, claim, found string) {
 type act struct {
 	title string
 	needs int
-	play  func(w *walk, ctx context.Context) error //nolint:revive // method expressions have their receiver first
+	play  func(w *walk, ctx context.Context) error
 }
 
 // The acts, in order. Each leaves behind what the next one starts with.
