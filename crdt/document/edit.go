@@ -240,31 +240,32 @@ func (d *Doc) checkLimits(ed *editor, m *crdt.Mutation) error {
 	if state <= 0 {
 		state = crdt.DefaultLimits.State
 	}
+	err := error(nil)
+	if size > state {
+		enc, _ := ed.p.AppendBinary(nil)
+		if len(enc) > state {
+			err = fmt.Errorf("%w: its state would take %d bytes, at most %d are allowed", crdt.ErrTooLarge, len(enc), state)
+		}
+	}
 	// JSON takes up to six times what the encoding does, which has at least
 	// three bytes for each item.
-	if 6*size <= limit.MaxBytes && size <= 3*limit.MaxItems && size <= state {
+	if err == nil && (6*size > limit.MaxBytes || size > 3*limit.MaxItems) {
+		limit.MaxDepth = maxDepth // checked where values are put
+		r := renderer{resolve: ed.resolve}
+		if err = value.Check(r.mapValue(ed.p.root.m), limit); err != nil {
+			err = refused(err)
+		}
+	}
+	if err != nil && ed.p.smaller(d) {
 		return nil
 	}
-	enc, err := ed.p.AppendBinary(nil)
-	if err != nil {
-		return err
-	}
-	old, err := d.AppendBinary(nil)
-	if err != nil {
-		return err
-	}
-	if len(enc) <= len(old) {
-		return nil
-	}
-	if len(enc) > state {
-		return fmt.Errorf("%w: its state would take %d bytes, at most %d are allowed", crdt.ErrTooLarge, len(enc), state)
-	}
-	limit.MaxDepth = maxDepth // checked where values are put
-	r := renderer{resolve: ed.resolve}
-	if err := value.Check(r.mapValue(ed.p.root.m), limit); err != nil {
-		return refused(err)
-	}
-	return nil
+	return err
+}
+
+func (d *Doc) smaller(than *Doc) bool {
+	a, _ := d.AppendBinary(nil)
+	b, _ := than.AppendBinary(nil)
+	return len(a) < len(b)
 }
 
 // An editor turns an edit into operations. It works on two documents: b is what
