@@ -101,7 +101,7 @@ const maxPort = 1<<16 - 1
 // Run shows the demo. It ends by itself only with Config.Exit; otherwise it stays
 // up until ctx ends, which then is no error. ErrChecks says that what was shown is
 // not as it should be.
-func Run(ctx context.Context, cfg Config) (err error) {
+func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
@@ -111,10 +111,14 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.stop()) }()
-
 	w := newWalk(st, c, &cfg)
 	defer w.http.close()
+	return errors.Join(w.run(ctx), c.stop())
+}
+
+// run plays the story, and then stays up if it is to.
+func (w *walk) run(ctx context.Context) error {
+	c := w.cluster
 	playing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	release := context.AfterFunc(c.failed, cancel) // a region that fails ends the walk
@@ -130,8 +134,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	w.closing()
-	if !cfg.Exit {
-		st.line(storyStays)
+	if !w.cfg.Exit {
+		w.line(storyStays)
 		<-playing.Done()
 		if c.failed.Err() != nil {
 			return context.Cause(c.failed)

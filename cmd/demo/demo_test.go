@@ -86,9 +86,13 @@ func TestARegionThatStopsEndsTheDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w := newWalk(newStage(&out, false, 0), c, &cfg)
+	defer w.http.close()
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
 	boom := errors.New("boom")
 	c.fail(boom)
-	if err := context.Cause(c.failed); !errors.Is(err, boom) {
+	if err := <-done; !errors.Is(err, boom) {
 		t.Errorf("got %v", err)
 	}
 	if err := c.stop(); err != nil {
