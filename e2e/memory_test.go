@@ -151,7 +151,7 @@ func TestI08_CatchUpDoesNotDelayLiveWrites(t *testing.T) {
 	c.MakeCollection(t, "away", `{}`)
 	a, b, away := c.Nodes[0], c.Nodes[1], c.Nodes[2]
 	away.Kill(t)
-	batches := size(200, 2000)
+	batches := size(200, 1000)
 	for i := range batches {
 		a.Must(t, bigBatch(i), http.StatusOK)
 	}

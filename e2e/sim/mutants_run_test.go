@@ -30,12 +30,17 @@ func TestMutants(t *testing.T) {
 	for i, m := range mutants {
 		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
 			file := filepath.Join(dir, strconv.Itoa(i)+".go")
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(abs, m.file): file}})
+			broken, mutated := mutate(t, m)
+			broken, err := filepath.Abs(broken)
+			if err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{broken: file}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			list, bin := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "simulate")
-			if err := errors.Join(os.WriteFile(file, mutate(t, m), 0o600), os.WriteFile(list, overlay, 0o600)); err != nil {
+			if err := errors.Join(os.WriteFile(file, mutated, 0o600), os.WriteFile(list, overlay, 0o600)); err != nil {
 				t.Fatal(err)
 			}
 			build := exec.CommandContext(t.Context(), "go", "build", "-overlay", list, "-o", bin, "./e2e/simulate")

@@ -147,6 +147,7 @@ func (n *node) boot() {
 		if o != n {
 			p := n.w.pair(n, o)
 			p.turns++
+			p.watch()
 			p.dial()
 		}
 	}

@@ -32,6 +32,11 @@ func (c *Core) receiveCatchUp(name string, m wire.CatchUp) {
 		c.sync.requests[r] = q
 		if m.Done {
 			delete(c.sync.requests, r)
+			// A store that was rolled back has less than was known of it.
+			delete(c.sync.failed, r)
+			if c.inbox.contiguous(r, c.have.Get(r)) < q.to {
+				c.sync.failed[r] = name
+			}
 		}
 	}
 	if m.Refused != "" {
@@ -123,7 +128,10 @@ func (c *Core) overdue(r crdt.ReplicaID, from, to uint64) bool {
 // deliver is taken last.
 func (c *Core) supplier(r crdt.ReplicaID, s crdt.Span) string {
 	best, most := "", uint64(0)
-	failed := c.sync.requests[r].peer
+	failed := c.sync.failed[r]
+	if q, ok := c.sync.requests[r]; ok {
+		failed = q.peer
+	}
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
 		n := min(p.have.Get(r), s.To)

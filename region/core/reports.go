@@ -30,8 +30,16 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		return
 	}
 	direct := from == r.Region
-	if !direct && (r.Seq <= p.report.Seq || p.greeted && r.Replica != p.report.Replica) {
-		return // older, or of a store that is no more
+	if !direct && r.Seq <= p.report.Seq {
+		return
+	}
+	if !direct && c.hears(p) && r.Replica != p.report.Replica {
+		// It is of a store that is no more. The one that is hears of it from here
+		// and outbids it, for those who are not linked with it.
+		if p.report.Seq > 0 {
+			p.report.Seq = r.Seq
+		}
+		return
 	}
 	if direct {
 		p.offset = time.UnixMilli(r.Now).Sub(c.now)

@@ -46,6 +46,7 @@ type syncState struct {
 
 	requests map[crdt.ReplicaID]request
 	gaps     map[crdt.ReplicaID]gap
+	failed   map[crdt.ReplicaID]string // the peer that did not have all that it was asked for
 	nextID   uint64
 	hurry    bool // ask for what is missing without waiting for the grace to pass
 
@@ -60,7 +61,7 @@ type syncState struct {
 func newSyncState(spec topology.Spec) syncState {
 	return syncState{
 		spec: spec, replan: true,
-		requests: map[crdt.ReplicaID]request{}, gaps: map[crdt.ReplicaID]gap{},
+		requests: map[crdt.ReplicaID]request{}, gaps: map[crdt.ReplicaID]gap{}, failed: map[crdt.ReplicaID]string{},
 		skewed: map[string]time.Duration{},
 	}
 }
@@ -192,8 +193,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		p.report = wire.Report{Region: p.name, Replica: h.Replica}
 		p.have, p.counted, p.waiting = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}
 	}
-	p.report.Have = h.Have
-	c.learn(p, h.Have)
+	p.report.Have, p.have = h.Have, h.Have
 	p.waitFor(h.Have, c.have)
 	c.sync.hurry = true
 	c.sync.nextStatus = 0
