@@ -72,7 +72,7 @@ bench: ## benchmarks (BENCH=regexp and PKG=… choose)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 .PHONY: demo
-demo: ## three regions on this machine, console at http://127.0.0.1:8080
+demo: ## three regions on this machine, and a walk through what they do
 	go run . demo $(ARGS)
 
 .PHONY: clean
