@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/meridiandb/meridian/e2e/sim"
+	"github.com/meridiandb/meridian/region/badgerstore"
+	"github.com/meridiandb/meridian/region/store"
 )
 
 // seeds is how many seeds TestSimulation runs: 200 take half a minute on two cores.
@@ -101,5 +103,26 @@ func TestKeep(t *testing.T) {
 func BenchmarkSeed(b *testing.B) {
 	for i := range b.N {
 		sim.Run(sim.Options{Seed: uint64(i + 1)})
+	}
+}
+
+// TestBadger runs a few seeds on the store that regions have in earnest. The
+// trace is the same as on memstore but where a store is killed or rolled back.
+func TestBadger(t *testing.T) {
+	if testing.Short() {
+		t.Skip("Badger's folders take a while")
+	}
+	for _, seed := range []uint64{2, 21, 33} {
+		o := sim.Options{Seed: seed, Regions: 3, Open: func() (store.Store, error) {
+			return badgerstore.Open(t.TempDir(), badgerstore.Options{
+				NoSync: true, MemTableBytes: badgerstore.MinMemTableBytes, BlockCacheBytes: 1 << 20, IndexCacheBytes: 1 << 20, ReserveBytes: -1,
+			})
+		}}
+		res := sim.Run(o)
+		report(t, o, res)
+		o.Open = nil
+		if other := sim.Run(o); !slices.Contains(res.Faults, sim.Rollback) && other.Hash != res.Hash {
+			t.Errorf("seed %d: %s on Badger, %s in memory", seed, res.Hash, other.Hash)
+		}
 	}
 }
