@@ -297,7 +297,7 @@ func (p *pairing) pairGap(m *matcher, old, new []any, e value.Edit) {
 }
 
 func (ed *editor) diffList(pl place, v []any, settle bool) error {
-	r := renderer{resolve: ed.resolve, at: slices.Clone(pl.at)}
+	r := renderer{resolve: ed.resolve, at: pl.at}
 	nodes := ed.list(pl).shown()
 	old := r.listValue(ed.list(pl))
 	p := pair(old, v)

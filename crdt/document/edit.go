@@ -519,13 +519,13 @@ func (l *list) place(o *op, prev, skip int32) {
 
 // show returns what the slot at pl shows.
 func (ed *editor) show(pl place) shown {
-	r := renderer{resolve: ed.resolve, at: slices.Clone(pl.at)}
+	r := renderer{resolve: ed.resolve, at: pl.at}
 	return r.pick(ed.b.find(pl.path))
 }
 
 // value renders what the slot at pl shows.
 func (ed *editor) value(pl place) (any, bool) {
-	r := renderer{resolve: ed.resolve, at: slices.Clone(pl.at)}
+	r := renderer{resolve: ed.resolve, at: pl.at}
 	return r.slot(ed.b.find(pl.path))
 }
 

@@ -107,8 +107,27 @@ func (s *slot) scalarValue(i int) any {
 // A renderer makes JSON of slots under a policy.
 type renderer struct {
 	resolve   crdt.Resolve
-	at        value.Pointer
+	at        value.Pointer // of what is rendered
+	below     []token       // from there
 	conflicts []crdt.Resolved
+}
+
+// A token is one of a JSON pointer. Only conflicts need it as a string.
+type token struct {
+	key     string
+	index   int
+	isIndex bool
+}
+
+func (r *renderer) pointer() string {
+	p := slices.Clone(r.at)
+	for _, t := range r.below {
+		if t.isIndex {
+			t.key = strconv.Itoa(t.index)
+		}
+		p = append(p, t.key)
+	}
+	return p.String()
 }
 
 // A shown is what a slot shows.
@@ -120,15 +139,20 @@ type shown struct {
 	value    any  // set for scalars and counters, and in a conflict
 }
 
-func (r *renderer) down(token string, f func()) {
-	r.at = append(r.at, token)
-	f()
-	r.at = r.at[:len(r.at)-1]
+// child renders what s shows, which is at t.
+func (r *renderer) child(t token, s *slot) any {
+	r.below = append(r.below, t)
+	v, _ := r.slot(s)
+	r.below = r.below[:len(r.below)-1]
+	return v
 }
 
 // pick finds out what s shows. The conflicts in and below it are appended to
 // r's, unless the value is not rendered.
 func (r *renderer) pick(s *slot) shown {
+	if s != nil && len(s.scalars) == 1 && s.m == nil && s.l == nil && s.s == nil && s.c == nil {
+		return shown{ok: true, value: s.scalars[0].v} // as most are
+	}
 	alts := s.alts()
 	switch {
 	case len(alts) == 0:
@@ -144,7 +168,7 @@ func (r *renderer) pick(s *slot) shown {
 		return sh
 	}
 	outer := r.conflicts
-	c := crdt.Conflict{Path: r.at.String(), Versions: make([]crdt.Version, len(alts))}
+	c := crdt.Conflict{Path: r.pointer(), Versions: make([]crdt.Version, len(alts))}
 	nested := make([][]crdt.Resolved, len(alts))
 	for i, a := range alts {
 		r.conflicts = nil
@@ -216,7 +240,7 @@ func (r *renderer) mapValue(m *mapNode) map[string]any {
 	keys := m.keys()
 	out := make(map[string]any, len(keys))
 	for _, k := range keys {
-		r.down(k, func() { out[k], _ = r.slot(m.children[k]) })
+		out[k] = r.child(token{key: k}, m.children[k])
 	}
 	return out
 }
@@ -225,7 +249,7 @@ func (r *renderer) listValue(l *list) []any {
 	nodes := l.shown()
 	out := make([]any, len(nodes))
 	for k, i := range nodes {
-		r.down(strconv.Itoa(k), func() { out[k], _ = r.slot(l.nodes[i].slot) })
+		out[k] = r.child(token{index: k, isIndex: true}, l.nodes[i].slot)
 	}
 	return out
 }
