@@ -180,14 +180,14 @@ func identity(v any) string {
 // matcher numbers the elements of two lists such that those with equal numbers
 // are taken for the same element.
 type matcher struct {
-	numbers        map[string]int
-	old, new       []int
-	oldIDs, newIDs map[string]int
+	numbers       map[string]int
+	was, is       []int
+	wasIDs, isIDs map[string]int
 }
 
-func match(old, new []any) *matcher {
-	m := &matcher{numbers: map[string]int{}, oldIDs: ids(old), newIDs: ids(new)}
-	m.old, m.new = m.number(old), m.number(new)
+func match(was, is []any) *matcher {
+	m := &matcher{numbers: map[string]int{}, wasIDs: ids(was), isIDs: ids(is)}
+	m.was, m.is = m.number(was), m.number(is)
 	return m
 }
 
@@ -206,7 +206,7 @@ func ids(list []any) map[string]int {
 // both lists. Other elements are known by what they are.
 func (m *matcher) identified(v any) (string, bool) {
 	id := identity(v)
-	return id, id != "" && m.oldIDs[id] <= 1 && m.newIDs[id] <= 1
+	return id, id != "" && m.wasIDs[id] <= 1 && m.isIDs[id] <= 1
 }
 
 func (m *matcher) number(list []any) []int {
@@ -239,60 +239,60 @@ type pairing struct {
 // pair matches two lists: what is the same in the same order stays; what is left
 // over on both sides, and nowhere twice, moves; and where as many objects (or
 // arrays) without identity have gone as have come, each becomes the other.
-func pair(old, new []any) pairing {
-	m := match(old, new)
-	p := pairing{from: make([]int, len(new)), moves: make([]bool, len(new)), used: make([]bool, len(old))}
-	edits := value.DiffSequence(len(old), len(new), func(i, j int) bool { return m.old[i] == m.new[j] })
+func pair(was, is []any) pairing {
+	m := match(was, is)
+	p := pairing{from: make([]int, len(is)), moves: make([]bool, len(is)), used: make([]bool, len(was))}
+	edits := value.DiffSequence(len(was), len(is), func(i, j int) bool { return m.was[i] == m.is[j] })
 	i, j := 0, 0
 	gone, come := map[int][]int{}, map[int][]int{}
-	for _, e := range append(edits, value.Edit{A: len(old), B: len(new)}) {
+	for _, e := range append(edits, value.Edit{A: len(was), B: len(is)}) {
 		for ; i < e.A; i, j = i+1, j+1 {
 			p.from[j], p.used[i] = i, true
 		}
 		for ; i < e.A+e.Delete; i++ {
-			gone[m.old[i]] = append(gone[m.old[i]], i)
+			gone[m.was[i]] = append(gone[m.was[i]], i)
 		}
 		for ; j < e.B+e.Insert; j++ {
 			p.from[j] = -1
-			come[m.new[j]] = append(come[m.new[j]], j)
+			come[m.is[j]] = append(come[m.is[j]], j)
 		}
 	}
-	for k, is := range gone {
-		if js := come[k]; len(is) == 1 && len(js) == 1 {
-			p.from[js[0]], p.moves[js[0]], p.used[is[0]] = is[0], true, true
+	for k, from := range gone {
+		if to := come[k]; len(from) == 1 && len(to) == 1 {
+			p.from[to[0]], p.moves[to[0]], p.used[from[0]] = from[0], true, true
 		}
 	}
 	for _, e := range edits {
-		p.pairGap(m, old, new, e)
+		p.pairGap(m, was, is, e)
 	}
 	return p
 }
 
-func (p *pairing) pairGap(m *matcher, old, new []any, e value.Edit) {
-	var is, js []int
+func (p *pairing) pairGap(m *matcher, was, is []any, e value.Edit) {
+	var from, to []int
 	for i := e.A; i < e.A+e.Delete; i++ {
 		if !p.used[i] {
-			is = append(is, i)
+			from = append(from, i)
 		}
 	}
 	for j := e.B; j < e.B+e.Insert; j++ {
 		if p.from[j] < 0 {
-			js = append(js, j)
+			to = append(to, j)
 		}
 	}
-	if len(is) != len(js) {
+	if len(from) != len(to) {
 		return
 	}
-	for k := range is {
-		a, b := old[is[k]], new[js[k]]
+	for k := range from {
+		a, b := was[from[k]], is[to[k]]
 		_, known := m.identified(a)
 		_, knownToo := m.identified(b)
 		if ka := kindOf(a); ka != kindOf(b) || ka != kindMap && ka != kindList || known || knownToo {
 			return
 		}
 	}
-	for k := range is {
-		p.from[js[k]], p.used[is[k]] = is[k], true
+	for k := range from {
+		p.from[to[k]], p.used[from[k]] = from[k], true
 	}
 }
 

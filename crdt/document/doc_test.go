@@ -218,7 +218,7 @@ func check(d *Doc) error {
 	}
 	again, err := dec.AppendBinary(nil)
 	if err != nil || !slices.Equal(enc, again) {
-		return fmt.Errorf("decoded and encoded again it differs (%v)", err)
+		return errors.Join(errors.New("decoded and encoded again it differs"), err)
 	}
 	if dec.Digest() != d.Digest() {
 		return errors.New("decoded it has another digest")

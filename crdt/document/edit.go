@@ -178,7 +178,7 @@ func (d *Doc) prepareFresh(ed *editor, e crdt.Edit) error {
 	if base != nil && !base.heads.Visible() {
 		base = nil
 	}
-	whole, err := map[string]any(nil), error(nil)
+	var whole map[string]any
 	switch {
 	case base != nil || e.HasBaseValue && e.Kind == crdt.EditPut:
 		for _, h := range d.heads.All() {
@@ -186,6 +186,7 @@ func (d *Doc) prepareFresh(ed *editor, e crdt.Edit) error {
 				return fmt.Errorf("%w: the document was deleted since the version that the edit is based on", crdt.ErrConflict)
 			}
 		}
+		var err error
 		if whole, err = ed.aside(base, e); err != nil {
 			return err
 		}

@@ -25,12 +25,11 @@ type model struct {
 }
 
 type modelMark struct {
-	path  path
-	kind  kind
-	mark  mark
-	v     any // of a scalar or a set's member; unset for presence
-	hasV  bool
-	fresh bool
+	path path
+	kind kind
+	mark mark
+	v    any // of a scalar or a set's member; unset for presence
+	hasV bool
 }
 
 type modelInc struct {

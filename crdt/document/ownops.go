@@ -84,9 +84,9 @@ func (ed *editor) unsetAt(p value.Pointer) error {
 	if len(p) == 0 {
 		return fmt.Errorf("%w: the root cannot be unset; delete the document", crdt.ErrRefused)
 	}
-	parent, err := ed.lookup(p[:len(p)-1])
-	if err != nil {
-		return nil // what is not there need not be unset
+	parent, n, err := ed.follow(p[:len(p)-1])
+	if err != nil || n < len(p)-1 { // what is not there need not be unset
+		return err
 	}
 	if len(parent.path) > 0 && ed.show(parent).kind == kindList {
 		return conflict("%q is a list: use \"delete\" for its elements", parent.at.String())
@@ -175,9 +175,9 @@ func (ed *editor) addMember(o *value.Op) error {
 }
 
 func (ed *editor) removeMember(o *value.Op) error {
-	pl, err := ed.lookup(o.Path)
-	if err != nil {
-		return nil // what is not there need not be removed
+	pl, n, err := ed.follow(o.Path)
+	if err != nil || n < len(o.Path) { // what is not there need not be removed
+		return err
 	}
 	if err := ed.isSet(pl); err != nil {
 		return err

@@ -69,20 +69,27 @@ func (ed *editor) step(pl place, token string) (place, bool, error) {
 	return place{}, false, nil
 }
 
-// lookup follows a pointer.
-func (ed *editor) lookup(p value.Pointer) (place, error) {
-	pl := place{}
-	for i, token := range p {
-		next, ok, err := ed.step(pl, token)
-		if err != nil {
-			return place{}, err
-		}
-		if !ok {
-			return place{}, conflict("there is nothing at %q", p[:i+1].String())
+// follow goes as far along a pointer as there is something, and tells how many
+// tokens that is.
+func (ed *editor) follow(p value.Pointer) (pl place, n int, err error) {
+	for n < len(p) {
+		next, ok, err := ed.step(pl, p[n])
+		if err != nil || !ok {
+			return pl, n, err
 		}
 		pl = next
+		n++
 	}
-	return pl, nil
+	return pl, n, nil
+}
+
+// lookup follows a pointer to its end.
+func (ed *editor) lookup(p value.Pointer) (place, error) {
+	pl, n, err := ed.follow(p)
+	if err == nil && n < len(p) {
+		err = conflict("there is nothing at %q", p[:n+1].String())
+	}
+	return pl, err
 }
 
 // whole is what the document shows.

@@ -41,7 +41,7 @@ func TestCountersSumExactly(t *testing.T) {
 			want += n
 			all = append(all, s.ops(fmt.Sprintf(`[{"op":"inc","path":"/n","value":%d}]`, n)))
 		}
-		for range len(all) {
+		for range all {
 			for _, c := range all {
 				for _, s := range ss {
 					if s.have.Covers(c.Deps) && !s.have.Contains(c.Dot) {

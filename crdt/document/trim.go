@@ -106,14 +106,14 @@ func (w sweeper) list(l *list) {
 	kids := make([]int32, len(l.nodes))  // children that stay
 	child := make([]int32, len(l.nodes)) // the last of them
 	gone := make([]bool, len(l.nodes))
-	any := false
+	some := false
 	for i := len(l.nodes) - 1; i >= 0; i-- { // children before parents
 		n := l.nodes[i]
 		stays := int32(i)
 		if w.drops(n.dead) {
 			n.elem, n.slot = tag{}, nil
 			if kids[i] < 2 {
-				gone[i], any = true, true
+				gone[i], some = true, true
 				if stays = -1; kids[i] == 1 {
 					stays = child[i]
 					c := l.nodes[stays]
@@ -130,7 +130,7 @@ func (w sweeper) list(l *list) {
 		}
 	}
 	l.index, l.moved = nil, nil
-	if any {
+	if some {
 		l.compact(gone)
 	}
 }

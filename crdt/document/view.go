@@ -164,6 +164,7 @@ func (r *renderer) pick(s *slot) shown {
 			sh.value = s.scalarValue(sh.scalar)
 		case kindCounter:
 			sh.value = value.Counter(s.c.sum())
+		case kindMap, kindList, kindSet:
 		}
 		return sh
 	}
@@ -176,7 +177,8 @@ func (r *renderer) pick(s *slot) shown {
 		nested[i] = r.conflicts
 	}
 	out := r.outcome(c)
-	r.conflicts = append(outer, crdt.Resolved{Conflict: c, Outcome: out})
+	r.conflicts = outer
+	r.conflicts = append(r.conflicts, crdt.Resolved{Conflict: c, Outcome: out})
 	if out.Shown < 0 {
 		return shown{alt: alt{kind: kindOf(out.Value)}, ok: true, conflict: true, computed: true, value: out.Value}
 	}
