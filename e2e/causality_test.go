@@ -81,12 +81,13 @@ func TestSessionReadsItsWritesInEveryRegion(t *testing.T) {
 		q := cluster.PutRequest("session", "cart", fmt.Sprintf(`{"step":%d}`, i))
 		q.Token = token
 		token = n.Must(t, q, http.StatusOK, http.StatusCreated).Token()
-		if i%10 == 5 {
+		switch i % 10 {
+		case 5:
 			// The region that was written to last is a little out of reach.
 			for _, o := range c.Others(n) {
 				n.SetFault(t, o, `{"state":"up","delay":"40ms"}`)
 			}
-		} else if i%10 == 9 {
+		case 9:
 			cluster.Heal(t, c.AllLinks()...)
 		}
 	}

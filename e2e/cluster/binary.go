@@ -29,6 +29,13 @@ func Binary(tb testing.TB) string {
 	return built.path
 }
 
+// Race makes Binary build the program with the race detector. What that finds
+// is in the log of the region, and fails the test.
+var Race bool
+
+// raceFound is what the race detector starts its reports with.
+const raceFound = "WARNING: DATA RACE"
+
 func build() (string, error) {
 	dir, err := os.MkdirTemp("", "meridian-e2e-")
 	if err != nil {
@@ -36,7 +43,11 @@ func build() (string, error) {
 	}
 	built.dir = dir
 	path := filepath.Join(dir, "meridian")
-	if out, err := exec.Command("go", "build", "-o", path, module).CombinedOutput(); err != nil {
+	args := []string{"build", "-o", path}
+	if Race {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, module)...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil

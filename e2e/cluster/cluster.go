@@ -136,6 +136,14 @@ func (c *Cluster) stop(tb testing.TB) {
 		}
 	}
 	c.client.CloseIdleConnections()
+	for _, n := range c.Nodes {
+		for _, word := range []string{raceFound, "panic: ", "fatal error: "} {
+			if i := strings.Index(n.Log(), word); i >= 0 {
+				report := n.Log()[i:]
+				tb.Errorf("%s logged: %s", n.Region, report[:min(len(report), shownLog)])
+			}
+		}
+	}
 	if tb.Failed() {
 		for _, n := range c.Nodes {
 			tb.Logf("log of %s, its end:\n%s", n.Region, tail(n.Log(), shownLog))

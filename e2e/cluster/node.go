@@ -51,16 +51,17 @@ func (n *Node) spawn(tb testing.TB) {
 	base := filepath.Join(n.c.Dir, n.Region+"."+strconv.Itoa(len(n.runs)))
 	r := &run{out: base + ".out", log: base + ".log", done: make(chan struct{})}
 	r.cmd = exec.Command(Binary(tb), n.args...)
-	var files [2]*os.File
-	for i, name := range []string{r.out, r.log} {
-		f, err := os.Create(name)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		defer f.Close()
-		files[i] = f
+	out, err := os.Create(r.out)
+	if err != nil {
+		tb.Fatal(err)
 	}
-	r.cmd.Stdout, r.cmd.Stderr = files[0], files[1]
+	defer out.Close()
+	log, err := os.Create(r.log)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer log.Close()
+	r.cmd.Stdout, r.cmd.Stderr = out, log
 	r.cmd.SysProcAttr = dieWithParent()
 	if err := r.cmd.Start(); err != nil {
 		tb.Fatalf("start %s: %v", n.Region, err)
