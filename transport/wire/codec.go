@@ -49,6 +49,8 @@ func Check(m Message) error {
 		err = over("spans", len(m.Spans), MaxSpans)
 	case Status:
 		err = over("reports", len(m.Reports), MaxReports)
+	case Acks:
+		err = over("acks", len(m.Acks), MaxReports)
 	case Hello:
 		err = over("tips", len(m.Tips), crdt.MaxReplicas)
 	}
@@ -87,6 +89,14 @@ func Decode(b []byte) (Message, error) {
 		m = readRequest(r)
 	case KindCatchUp:
 		m = readCatchUp(r)
+	case KindAwait:
+		m = Await{Origin: string(r.Bytes(MaxName)), Want: r.Vector()}
+	case KindAcks:
+		m = readAcks(r)
+	case KindVectorQuery:
+		m = VectorQuery{Origin: string(r.Bytes(MaxName)), Session: r.Replica(), ID: r.Uvarint()}
+	case KindVectorReply:
+		m = readVectorReply(r)
 	default:
 		return nil, fmt.Errorf("%w: %d", ErrUnknownKind, byte(k))
 	}

@@ -27,6 +27,9 @@
 //   - There may be new kinds of messages. A reader passes over a kind that it does
 //     not know ([ErrUnknownKind]). Who sends one must not rely on an answer
 //     unless the peer's [Hello] names a version that has the kind.
-//   - Hello carries the range of versions that its sender speaks. Version 1 is
-//     what is on this page.
+//   - Hello carries the range of versions that its sender speaks. Version 1 has
+//     the messages from [Hello] to [CatchUp]; version 2 adds [Await], [Acks],
+//     [VectorQuery] and [VectorReply], which are not sent to a peer of version 1:
+//     acknowledgements of regions behind it then travel in Status only, and it
+//     does not count for reads across regions.
 package wire

@@ -13,7 +13,7 @@ const Protocol = "meridian/1"
 // and MinVersion the least.
 const (
 	MinVersion = 1
-	Version    = 1
+	Version    = 2
 )
 
 // Bounds of messages. A decoder refuses what is beyond them.
@@ -29,8 +29,8 @@ const (
 	MaxChanges = 1 << 16
 	// MaxSpans is the greatest number of spans in a message.
 	MaxSpans = 1 << 16
-	// MaxReports is the greatest number of reports in a message, and of links in
-	// a report.
+	// MaxReports is the greatest number of reports or acks in a message, and of
+	// links in a report.
 	MaxReports = 1024
 )
 
@@ -45,6 +45,11 @@ const (
 	KindStatus  Kind = 4
 	KindRequest Kind = 5
 	KindCatchUp Kind = 6
+	// Since version 2.
+	KindAwait       Kind = 7
+	KindAcks        Kind = 8
+	KindVectorQuery Kind = 9
+	KindVectorReply Kind = 10
 )
 
 func (k Kind) String() string {
@@ -61,12 +66,20 @@ func (k Kind) String() string {
 		return "request"
 	case KindCatchUp:
 		return "catch-up"
+	case KindAwait:
+		return "await"
+	case KindAcks:
+		return "acks"
+	case KindVectorQuery:
+		return "vector-query"
+	case KindVectorReply:
+		return "vector-reply"
 	}
 	return fmt.Sprintf("kind(%d)", byte(k))
 }
 
-// A Message is one of [Hello], [Changes], [Ack], [Status], [Request] and
-// [CatchUp], as values.
+// A Message is one of [Hello], [Changes], [Ack], [Status], [Request], [CatchUp],
+// [Await], [Acks], [VectorQuery] and [VectorReply], as values.
 type Message interface {
 	Kind() Kind
 	// size is a bound on the size of the encoded fields.
@@ -152,6 +165,46 @@ type CatchUp struct {
 	Refused string
 }
 
+// Await says that a client of a region waits for others to hold what it wrote.
+// Whoever gets it fetches at once what it lacks of Want, tells the sender for
+// the next while what it hears that others hold (Acks), and passes it on along
+// the way of the origin's changes. It is repeated as long as somebody waits.
+type Await struct {
+	// Origin is the region that waits.
+	Origin string
+	Want   crdt.Vector
+}
+
+// Acks passes on what other regions hold durably.
+type Acks struct {
+	Acks []RegionAck
+}
+
+// A RegionAck is what a region holds durably, as told by another one.
+type RegionAck struct {
+	Region  string
+	Replica crdt.ReplicaID
+	// Seq is that of the region's last report that the teller had.
+	Seq  uint64
+	Have crdt.Vector
+}
+
+// VectorQuery asks all regions what they hold now. It travels along the way of
+// the origin's changes; the answers come back the way that it took.
+type VectorQuery struct {
+	// Origin is the region that asks, Session the present run of its process.
+	Origin  string
+	Session crdt.ReplicaID
+	ID      uint64
+}
+
+// VectorReply answers a VectorQuery, with what the region held when it came.
+type VectorReply struct {
+	Session crdt.ReplicaID
+	ID      uint64
+	RegionAck
+}
+
 // Kind returns KindHello.
 func (Hello) Kind() Kind { return KindHello }
 
@@ -169,3 +222,15 @@ func (Request) Kind() Kind { return KindRequest }
 
 // Kind returns KindCatchUp.
 func (CatchUp) Kind() Kind { return KindCatchUp }
+
+// Kind returns KindAwait.
+func (Await) Kind() Kind { return KindAwait }
+
+// Kind returns KindAcks.
+func (Acks) Kind() Kind { return KindAcks }
+
+// Kind returns KindVectorQuery.
+func (VectorQuery) Kind() Kind { return KindVectorQuery }
+
+// Kind returns KindVectorReply.
+func (VectorReply) Kind() Kind { return KindVectorReply }

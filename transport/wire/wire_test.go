@@ -47,9 +47,19 @@ var samples = map[string]wire.Message{
 		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector(), Links: []string{"ap-south", "eu-west"}, Now: 1_760_000_000_123},
 		{Region: "eu-west", Replica: replica(2), Seq: 1, Now: -1},
 	}},
-	"request":       wire.Request{ID: 77, Spans: []crdt.Span{{Replica: replica(1), From: 5, To: 5}, {Replica: replica(2), From: 1, To: 1000}}},
-	"catchup":       wire.CatchUp{ID: 77, Changes: [][]byte{[]byte("one")}},
-	"catchup-done":  wire.CatchUp{ID: 77, Done: true, Refused: "the log starts at 900"},
+	"request":      wire.Request{ID: 77, Spans: []crdt.Span{{Replica: replica(1), From: 5, To: 5}, {Replica: replica(2), From: 1, To: 1000}}},
+	"catchup":      wire.CatchUp{ID: 77, Changes: [][]byte{[]byte("one")}},
+	"catchup-done": wire.CatchUp{ID: 77, Done: true, Refused: "the log starts at 900"},
+	"await":        wire.Await{Origin: "us-east", Want: vector()},
+	"acks": wire.Acks{Acks: []wire.RegionAck{
+		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector()}, {Region: "eu-west", Replica: replica(2)},
+	}},
+	"vector-query":  wire.VectorQuery{Origin: "us-east", Session: replica(3), ID: 77},
+	"vector-reply":  wire.VectorReply{Session: replica(3), ID: 77, RegionAck: wire.RegionAck{Region: "eu-west", Replica: replica(2), Seq: 9, Have: vector()}},
+	"empty-await":   wire.Await{},
+	"empty-acks":    wire.Acks{},
+	"empty-query":   wire.VectorQuery{},
+	"empty-reply":   wire.VectorReply{},
 	"empty-hello":   wire.Hello{MinVersion: 1, MaxVersion: 1},
 	"empty-changes": wire.Changes{},
 	"empty-ack":     wire.Ack{},
@@ -180,6 +190,11 @@ func messages() *rapid.Generator[wire.Message] {
 		return c
 	})
 	name := rapid.StringN(0, 20, wire.MaxName)
+	ack := rapid.Custom(func(t *rapid.T) wire.RegionAck {
+		return wire.RegionAck{
+			Region: name.Draw(t, "region"), Replica: id.Draw(t, "replica"), Seq: rapid.Uint64().Draw(t, "seq"), Have: vec.Draw(t, "have"),
+		}
+	})
 	return rapid.OneOf(
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			m := wire.Hello{
@@ -221,6 +236,23 @@ func messages() *rapid.Generator[wire.Message] {
 			m.Refused = strings.ToValidUTF8(m.Refused, "")
 			m.Done = m.Refused != "" || rapid.Bool().Draw(t, "done")
 			return m
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.Await{Origin: name.Draw(t, "origin"), Want: vec.Draw(t, "want")}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.Acks{Acks: rapid.Custom(func(t *rapid.T) (all []wire.RegionAck) {
+				for range rapid.IntRange(0, 4).Draw(t, "acks") {
+					all = append(all, ack.Draw(t, "ack"))
+				}
+				return all
+			}).Draw(t, "all")}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.VectorQuery{Origin: name.Draw(t, "origin"), Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id")}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.VectorReply{Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id"), RegionAck: ack.Draw(t, "ack")}
 		}),
 	)
 }
@@ -315,6 +347,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"empty change":         {byte(wire.KindChanges), 1, 0},
 		"vector without end":   huge(wire.KindAck),
 		"reports without end":  huge(wire.KindStatus),
+		"acks without end":     huge(wire.KindAcks),
+		"ack cut short":        {byte(wire.KindAcks), 1, 3, 0, 0, 0},
 		"spans without end":    huge(wire.KindRequest, 1),
 		"span from zero":       append(append([]byte{byte(wire.KindRequest), 1, 1}, make([]byte, 16)...), 0, 5),
 		"span that overflows":  append(append([]byte{byte(wire.KindRequest), 1, 1}, make([]byte, 16)...), 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1),
@@ -339,6 +373,7 @@ func TestCheck(t *testing.T) {
 		wire.CatchUp{Changes: [][]byte{make([]byte, wire.MaxMessage)}},
 		wire.Request{Spans: make([]crdt.Span, wire.MaxSpans+1)},
 		wire.Status{Reports: make([]wire.Report, wire.MaxReports+1)},
+		wire.Acks{Acks: make([]wire.RegionAck, wire.MaxReports+1)},
 		wire.Hello{Tips: make([]wire.Tip, crdt.MaxReplicas+1)},
 	} {
 		if err := wire.Check(m); !errors.Is(err, wire.ErrTooLarge) {
