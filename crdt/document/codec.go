@@ -416,7 +416,8 @@ func (d *stateReader) mapNode(own *owner, depth int) *mapNode {
 }
 
 func (d *stateReader) list(own *owner, depth int) *list {
-	l := &list{own: own, presence: d.marks()}
+	l := newList(own)
+	l.presence = d.marks()
 	n := d.r.Count(maxItems, 3)
 	var nodes []node // in blocks, to save allocations
 	for i := range n {
@@ -433,6 +434,7 @@ func (d *stateReader) list(own *owner, depth int) *list {
 	if l.empty() {
 		d.r.Fail("empty list")
 	}
+	l.group()
 	return l
 }
 
@@ -459,13 +461,8 @@ func (d *stateReader) node(own *owner, l *list, depth int) {
 	} else if n.key == n.id {
 		d.r.Fail("needless key")
 	}
-	if n.parent < 0 {
-		l.rootKids++
-		if !n.right {
-			d.r.Fail("nothing is left of the root")
-		}
-	} else {
-		l.nodes[n.parent].kids[side(n.right)]++
+	if n.parent < 0 && !n.right {
+		d.r.Fail("nothing is left of the root")
 	}
 	if flags&nodeElem != 0 {
 		n.elem = n.id

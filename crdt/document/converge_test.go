@@ -141,20 +141,23 @@ func TestModel(t *testing.T) {
 // stable, at random times, beside the same without: all that is shown, digests,
 // and what later edits are turned into must be the same at every step.
 func TestI14_TrimmingChangesNothing(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		g := generator{deletes: rapid.Bool().Draw(t, "deletes"), bases: rapid.Bool().Draw(t, "bases")}
-		if g.lists = rapid.Bool().Draw(t, "lists"); g.lists {
-			g.deletes = false
-		}
-		h := history(t, g, rapid.IntRange(2, 4).Draw(t, "replicas"), 80, true)
-		h.Settle(t)
-		same(t, h)
-		h.TrimAll()
-		same(t, h)
-		for _, r := range h.Replicas {
-			if d := r.Doc.(*twin).trimmed; d.garbage || d.barrier != nil {
-				t.Fatal("all is stable, and something waits to be trimmed")
-			}
-		}
-	})
+	for name, g := range map[string]generator{
+		"edits": {}, "lists": {lists: true}, "lists by older versions": {lists: true, bases: true},
+		"deletions": {deletes: true}, "all": {deletes: true, bases: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				h := history(t, g, rapid.IntRange(2, 4).Draw(t, "replicas"), 80, true)
+				h.Settle(t)
+				same(t, h)
+				h.TrimAll()
+				same(t, h)
+				for _, r := range h.Replicas {
+					if d := r.Doc.(*twin).trimmed; d.garbage || d.barrier != nil {
+						t.Fatal("all is stable, and something waits to be trimmed")
+					}
+				}
+			})
+		})
+	}
 }

@@ -1,6 +1,8 @@
 package document
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -30,14 +32,26 @@ type list struct {
 	presence []mark
 	// nodes holds parents before children, so that loops stand for recursion: a
 	// list that was appended to is as deep as it is long.
-	nodes    []*node
-	rootKids int
+	nodes []*node
+	// rootKid is as a node's kids. several holds the children of a parent that
+	// has more than one on a side, by key.
+	rootKid int32
+	several map[bucket][]int32
 
 	// What follows is derived and rebuilt when it is missing.
-	order  []int32       // all nodes in list order
+	links  []link        // the order: of node i at i+1; 0 is before the first and after the last
 	index  map[tag]int32 // by position
 	moved  map[tag]int32 // elements that are not at the position of their own tag
 	misses int           // lookups that had to search
+}
+
+// A link says which nodes come before and after another; -1 is none.
+type link struct{ prev, next int32 }
+
+// A bucket is a side of a parent.
+type bucket struct {
+	parent int32
+	right  bool
 }
 
 // A node is a position.
@@ -49,19 +63,23 @@ type node struct {
 	parent int32      // -1 is the root
 	right  bool       // side of the parent; always set below the root
 	dead   deadness
-	kids   [2]int32 // number of left and right children
+	kids   [2]int32 // any child on the left and right, or -1
 	elem   tag      // valid if slot is not nil
 	slot   *slot    // content of the element; nil if the element is elsewhere or gone
 }
 
+var noKids = [2]int32{-1, -1}
+
+func newList(o *owner) *list { return &list{own: o, rootKid: -1} }
+
 func (o *owner) listOf(s *slot) *list {
 	switch {
 	case s.l == nil:
-		s.l = &list{own: o}
+		s.l = newList(o)
 	case s.l.own != o:
 		old := s.l
-		l := &list{own: o, presence: old.presence, rootKids: old.rootKids,
-			nodes: slices.Clone(old.nodes), order: slices.Clone(old.order), misses: old.misses}
+		l := &list{own: o, presence: old.presence, nodes: slices.Clone(old.nodes), rootKid: old.rootKid,
+			several: maps.Clone(old.several), links: slices.Clone(old.links), misses: old.misses}
 		if o.handOver {
 			l.index, l.moved, old.index, old.moved = old.index, old.moved, nil, nil
 		}
@@ -80,7 +98,10 @@ func (o *owner) node(l *list, i int32) *node {
 }
 
 func (l *list) clone(o *owner) *list {
-	c := &list{own: o, presence: slices.Clone(l.presence), rootKids: l.rootKids, nodes: make([]*node, len(l.nodes))}
+	c := newList(o)
+	c.presence = slices.Clone(l.presence)
+	c.rootKid, c.several = l.rootKid, maps.Clone(l.several)
+	c.nodes = make([]*node, len(l.nodes))
 	nodes := make([]node, len(l.nodes))
 	for i, n := range l.nodes {
 		nodes[i] = *n
@@ -174,45 +195,109 @@ func side(right bool) int {
 // add appends n, whose parent is there, and returns its index; l must be o's.
 func (l *list) add(o *owner, n *node) int32 {
 	i := int32(len(l.nodes))
-	n.own = o
-	siblings := l.rootKids
-	if n.parent < 0 {
-		l.rootKids++
-	} else {
-		p := o.node(l, n.parent)
-		siblings = int(p.kids[side(n.right)])
-		p.kids[side(n.right)]++
-	}
+	n.own, n.kids = o, noKids
 	l.nodes = append(l.nodes, n)
 	l.enter(i)
-	if l.order == nil {
+	siblings := l.adopt(o, i)
+	if l.links == nil {
 		return i
 	}
-	if siblings > 0 {
-		l.order = nil
-		return i
+	l.links = append(l.links, link{})
+	switch at := slices.Index(siblings, i); {
+	case siblings == nil && n.right: // an only child comes right before or after its parent
+		l.link(n.parent, i)
+	case siblings == nil:
+		l.link(l.links[n.parent+1].prev, i)
+	case at > 0:
+		l.link(l.end(siblings[at-1], true), i)
+	default:
+		l.link(l.links[l.end(siblings[1], false)+1].prev, i)
 	}
-	// An only child comes right before or after its parent.
-	at := 0
-	if n.parent >= 0 {
-		at = l.rank(n.parent)
-		if n.right {
-			at++
-		}
-	}
-	l.order = slices.Insert(l.order, at, i)
 	return i
 }
 
-// rank is the place of a node in the order.
-func (l *list) rank(i int32) int {
-	order := l.sorted()
-	for k := len(order) - 1; k >= 0; k-- { // most edits are near the end
-		if order[k] == i {
-			return k
+// adopt makes node i a child of its parent, and returns all on its side by key,
+// or nil if there are no others.
+func (l *list) adopt(o *owner, i int32) []int32 {
+	n := l.nodes[i]
+	kid := l.rootKid
+	if n.parent >= 0 {
+		kid = l.nodes[n.parent].kids[side(n.right)]
+	}
+	if kid < 0 {
+		if n.parent < 0 {
+			l.rootKid = i
+		} else {
+			o.node(l, n.parent).kids[side(n.right)] = i
+		}
+		return nil
+	}
+	b := bucket{n.parent, n.right}
+	all := l.several[b]
+	if all == nil {
+		all = []int32{kid}
+	}
+	at, _ := slices.BinarySearchFunc(all, i, l.compareKeys)
+	all = slices.Insert(slices.Clip(all), at, i)
+	if l.several == nil {
+		l.several = map[bucket][]int32{}
+	}
+	l.several[b] = all
+	return all
+}
+
+// group notes the children of all nodes anew, in place.
+func (l *list) group() {
+	l.rootKid, l.several = -1, nil
+	kids, start := l.children()
+	for p := range len(l.nodes) + 1 {
+		for k, right := range []bool{false, true} {
+			all := kids[start[2*p+k]:start[2*p+k+1]]
+			kid := int32(-1)
+			if len(all) > 0 {
+				kid = all[0]
+			}
+			if p > 0 {
+				l.nodes[p-1].kids[k] = kid
+			} else if right {
+				l.rootKid = kid
+			}
+			if len(all) > 1 {
+				if l.several == nil {
+					l.several = map[bucket][]int32{}
+				}
+				l.several[bucket{int32(p - 1), right}] = slices.Clip(all)
+			}
 		}
 	}
-	return -1
+}
+
+func (l *list) compareKeys(x, y int32) int {
+	return cmp.Or(l.nodes[x].key.compare(l.nodes[y].key), l.nodes[x].id.compare(l.nodes[y].id))
+}
+
+// end returns the first or the last node of the subtree of i.
+func (l *list) end(i int32, right bool) int32 {
+	for {
+		kid := l.nodes[i].kids[side(right)]
+		if kid < 0 {
+			return i
+		}
+		if all := l.several[bucket{i, right}]; right && all != nil {
+			kid = all[len(all)-1]
+		} else if all != nil {
+			kid = all[0]
+		}
+		i = kid
+	}
+}
+
+// link puts node i behind node prev in the order.
+func (l *list) link(prev, i int32) {
+	next := l.links[prev+1].next
+	l.links[i+1] = link{prev, next}
+	l.links[prev+1].next = i
+	l.links[next+1].prev = i
 }
 
 // children returns, for each parent and side, the children by key: those of
@@ -235,12 +320,7 @@ func (l *list) children() (kids, start []int32) {
 	}
 	for b := range len(start) - 1 {
 		if s := kids[start[b]:start[b+1]]; len(s) > 1 {
-			slices.SortFunc(s, func(x, y int32) int {
-				if c := l.nodes[x].key.compare(l.nodes[y].key); c != 0 {
-					return c
-				}
-				return l.nodes[x].id.compare(l.nodes[y].id)
-			})
+			slices.SortFunc(s, l.compareKeys)
 		}
 	}
 	return kids, start
@@ -276,13 +356,29 @@ func (l *list) walk(first bool, visit func(i int32)) {
 	}
 }
 
-// sorted returns all nodes in list order.
-func (l *list) sorted() []int32 {
-	if l.order == nil && len(l.nodes) > 0 {
-		l.order = make([]int32, 0, len(l.nodes)+8)
-		l.walk(false, func(i int32) { l.order = append(l.order, i) })
+// next returns the node behind node i (-1: the start) in the order, or -1.
+func (l *list) next(i int32) int32 {
+	l.sort()
+	return l.links[i+1].next
+}
+
+// prev returns the node before node i in the order, or -1.
+func (l *list) prev(i int32) int32 {
+	l.sort()
+	return l.links[i+1].prev
+}
+
+func (l *list) sort() {
+	if l.links != nil {
+		return
 	}
-	return l.order
+	l.links = make([]link, len(l.nodes)+1, len(l.nodes)+8)
+	l.links[0] = link{-1, -1}
+	last := int32(-1)
+	l.walk(false, func(i int32) {
+		l.link(last, i)
+		last = i
+	})
 }
 
 // shown returns the live nodes in list order.
@@ -291,7 +387,7 @@ func (l *list) shown() []int32 {
 		return nil
 	}
 	out := make([]int32, 0, len(l.nodes))
-	for _, i := range l.sorted() {
+	for i := l.next(-1); i >= 0; i = l.next(i) {
 		if l.nodes[i].dead == live {
 			out = append(out, i)
 		}
@@ -301,16 +397,9 @@ func (l *list) shown() []int32 {
 
 // after returns the first live node behind i (-1: the start) other than skip, or -1.
 func (l *list) after(i, skip int32) int32 {
-	if l == nil {
-		return -1
-	}
-	from := 0
-	if i >= 0 {
-		from = l.rank(i) + 1
-	}
-	for _, k := range l.sorted()[from:] {
-		if l.nodes[k].dead == live && k != skip {
-			return k
+	for i = l.next(i); i >= 0; i = l.next(i) {
+		if l.nodes[i].dead == live && i != skip {
+			return i
 		}
 	}
 	return -1

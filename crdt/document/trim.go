@@ -142,18 +142,15 @@ func (l *list) compact(gone []bool) {
 	for i, n := range l.nodes {
 		if !gone[i] {
 			at[i] = int32(len(kept))
-			n.kids = [2]int32{}
 			kept = append(kept, n)
 		}
 	}
 	clear(l.nodes[len(kept):])
-	l.nodes, l.rootKids, l.order = kept, 0, nil
+	l.nodes, l.links = kept, nil
 	for _, n := range kept {
-		if n.parent < 0 {
-			l.rootKids++
-			continue
+		if n.parent >= 0 {
+			n.parent = at[n.parent]
 		}
-		n.parent = at[n.parent]
-		kept[n.parent].kids[side(n.right)]++
 	}
+	l.group()
 }
