@@ -103,9 +103,6 @@ func (w *world) reshape(r *rand.Rand) {
 	}
 }
 
-// downBeforeRollback is longer than anything that the region sent is under way.
-const downBeforeRollback = 8 * time.Second
-
 // rollback replaces a store by an older copy of itself. Another one must have
 // what is lost of others' changes, and of the region's own at least one: else
 // nobody could notice (see design rule 9: it is noticed on contact).
@@ -122,13 +119,28 @@ func (w *world) rollback(n *node, r *rand.Rand) {
 	}
 	n.die("to be rolled back")
 	n.mute, n.mutedAs = true, backup.replica
+	// Nothing that it sent is still under way when it comes back.
+	for _, o := range w.nodes {
+		if o == n {
+			continue
+		}
+		if p := w.pair(n, o); p.conn != nil {
+			p.down(p.conn, p.side(o))
+		}
+	}
 	epoch := n.epoch
-	w.after(downBeforeRollback, func() {
+	w.after(between(r, 200*time.Millisecond, 3*time.Second), func() {
 		if n.epoch != epoch {
 			return
 		}
 		if w.canLose(n, backup) {
 			w.restore(n, backup)
+			for _, o := range w.nodes {
+				// It meets some regions long before others.
+				if o != n && !w.calm && chance(r, 0.4) {
+					w.cutFor(w.pair(n, o), between(r, time.Second, 12*time.Second), 0, 1)
+				}
+			}
 		} else {
 			n.mute = false
 		}
