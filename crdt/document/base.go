@@ -142,4 +142,3 @@ func (ed *editor) present(pl place, prev int32, skip tag) (l *list, at int32) {
 	}
 	return s.l, -1
 }
-

@@ -268,4 +268,3 @@ func (d *Doc) smaller(than *Doc) bool {
 	b, _ := than.AppendBinary(nil)
 	return len(a) < len(b)
 }
-
