@@ -114,6 +114,13 @@ func writeUntil(t *testing.T, n *cluster.Node, l *ledger, prefix string, clients
 // killAfter lets a region take this many acknowledged writes and kills it.
 func killAfter(t *testing.T, n *cluster.Node, l *ledger, writes int) {
 	t.Helper()
+	l.await(t, writes)
+	n.Kill(t)
+}
+
+// await waits until so many more writes are acknowledged.
+func (l *ledger) await(t *testing.T, writes int) {
+	t.Helper()
 	l.mu.Lock()
 	goal := len(l.docs) + writes
 	l.mu.Unlock()
@@ -122,7 +129,6 @@ func killAfter(t *testing.T, n *cluster.Node, l *ledger, writes int) {
 		defer l.mu.Unlock()
 		return len(l.docs) >= goal, fmt.Sprintf("%d of %d", len(l.docs), goal)
 	})
-	n.Kill(t)
 }
 
 // What a region acknowledged is on its own disk: it is killed while nobody
@@ -381,4 +387,42 @@ func TestI14_RestartAndTrimmingChangeNoRead(t *testing.T) {
 	}
 	writers(t, c.Nodes, "again", 10)
 	c.AwaitSame(t)
+}
+
+// A region that is told to stop finishes what it has begun, and says so by its
+// exit status.
+func TestStopUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
+	c := cluster.Start(t, cluster.Options{})
+	c.MakeCollection(t, "ledger", `{}`)
+	a := c.Nodes[0]
+	l := newLedger()
+	for round := range size(3, 20) {
+		stop := writeUntil(t, a, l, strconv.Itoa(round), 8)
+		l.await(t, 100)
+		start := time.Now()
+		if status := a.Stop(t); status != 0 {
+			t.Errorf("SIGTERM under load: exit status %d", status)
+		}
+		t.Logf("stopped within %v", time.Since(start).Round(time.Millisecond))
+		stop()
+		a.Start(t)
+		l.check(t, a, "ledger")
+		a.AwaitReady(t)
+	}
+	c.AwaitSame(t)
+}
+
+func TestSecondProcessOnOneDataFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	c := cluster.Start(t, cluster.Options{Regions: cluster.Regions[:1]})
+	n := c.Nodes[0]
+	n.Put(t, "docs", "d", `{}`)
+	_, stderr, status := cluster.Run(t, "serve", "--region", n.Region, "--cluster", cluster.Name, "--tls-dir", c.TLS,
+		"--data", n.Data, "--http", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0")
+	if status == 0 || !strings.Contains(stderr, n.Data) {
+		t.Errorf("status %d, and the message does not name the folder: %s", status, stderr)
+	}
+	t.Logf("status %d: %s", status, strings.TrimSpace(stderr))
+	n.Get(t, "docs", "d")
 }
