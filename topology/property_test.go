@@ -168,7 +168,7 @@ func TestPlansAgreeOnLinks(t *testing.T) {
 func TestAnyViewMakesASoundPlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		members := drawMembers(t)
-		everybody := append(members, "stranger", "")
+		everybody := append(slices.Clone(members), "stranger", "")
 		spec := Spec{
 			Kind:     rapid.SampledFrom([]Kind{Mesh, Ring, Star, ""}).Draw(t, "kind"),
 			Hub:      rapid.SampledFrom(everybody).Draw(t, "hub"),
