@@ -107,16 +107,19 @@ func (w *world) reshape(r *rand.Rand) {
 // what is lost of others' changes, and of the region's own at least one: else
 // nobody could notice (see design rule 9: it is noticed on contact).
 func (w *world) rollback(n *node, r *rand.Rand) {
-	n.archiveCopy()
-	if len(n.archive) < 2 || !n.up {
-		return
+	if !n.up || slices.ContainsFunc(w.nodes, func(o *node) bool { return o.mute }) {
+		return // one at a time: two could take from each other what both need
 	}
-	backup := n.archive[r.IntN(len(n.archive)-1)]
-	for _, o := range w.nodes {
-		if o.mute || o.up && o.writable != nil || !o.up {
-			return
+	var able []*copyOfStore
+	for _, c := range n.archive {
+		if w.canLose(n, c) {
+			able = append(able, c)
 		}
 	}
+	if len(able) == 0 {
+		return
+	}
+	backup := able[r.IntN(len(able))]
 	n.die("to be rolled back")
 	n.mute, n.mutedAs = true, backup.replica
 	// Nothing that it sent is still under way when it comes back.

@@ -158,7 +158,26 @@ func (c *Core) stabilise() {
 		p.count(c.have)
 		held, stable = held.Meet(p.report.Have), stable.Meet(p.counted)
 	}
-	c.sync.held, c.sync.stable = held, c.sync.stable.Join(stable)
+	c.sync.held = held
+	if c.allKnown(stable) {
+		c.sync.stable = c.sync.stable.Join(stable)
+	}
+}
+
+// allKnown reports whether v, which every member has told to have, contains the
+// first change of each member's present replica. What is left of the replica
+// that a rolled back store had before is with members who had it when they first
+// heard of the new one, and so it is below what they tell from then on.
+func (c *Core) allKnown(v crdt.Vector) bool {
+	if !v.Contains(crdt.Dot{Replica: c.replica, Seq: 1}) {
+		return false
+	}
+	for _, p := range c.peers {
+		if !v.Contains(crdt.Dot{Replica: p.report.Replica, Seq: 1}) {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *Core) sendStatus() {
