@@ -72,6 +72,13 @@ func (b *inbox) remove(d crdt.Dot) {
 	b.changes--
 }
 
+// drop removes all changes of an origin.
+func (b *inbox) drop(r crdt.ReplicaID) {
+	for seq := range b.origins[r] {
+		b.remove(crdt.Dot{Replica: r, Seq: seq})
+	}
+}
+
 // replicas returns the origins with waiting changes, in order.
 func (b *inbox) replicas() []crdt.ReplicaID {
 	return slices.SortedFunc(maps.Keys(b.origins), crdt.ReplicaID.Compare)

@@ -86,6 +86,7 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 			return fmt.Errorf("%w: replica %v: %w", crdt.ErrCorrupt, r, err)
 		}
 		c.catalog = c.catalog.withRegion(r, d.Region)
+		c.forgetFormer(r, d.Region)
 	case strings.HasPrefix(id, collectionPrefix):
 		dot, err := crdt.ParseDot(strings.TrimPrefix(id, collectionPrefix))
 		if err != nil {
@@ -100,6 +101,17 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 		c.catalog = c.catalog.with(col)
 	}
 	return nil
+}
+
+// forgetFormer drops what waits in the inbox of the replicas that a region had
+// before r. Who knows r must not come to have a change of theirs that no member's
+// log has: see allKnown. What is in a log is asked for again.
+func (c *Core) forgetFormer(r crdt.ReplicaID, region string) {
+	for _, o := range c.inbox.replicas() {
+		if o != r && c.catalog.Region(o) == region {
+			c.inbox.drop(o)
+		}
+	}
 }
 
 func (c *Core) parseCollection(dot crdt.Dot, doc []byte) (*Collection, error) {
