@@ -122,6 +122,16 @@ var mutants = []mutant{
 		caught: "checkConvergence",
 	},
 	{
+		name: "fixed: count for stable what not all told who know a new replica", pkg: "region/core",
+		old: "	if c.allKnown(stable) {\n", new: "	{\n",
+		caught: "checkI12StableIsStable",
+	},
+	{
+		name: "fixed: keep what waits of a replica that is no more", pkg: "region/core",
+		old: "			c.inbox.drop(o)\n", new: "",
+		caught: "checkI12StableIsStable",
+	},
+	{
 		name: "fixed: wait for what a donor has lost", pkg: "region/core",
 		old: "c.met, p.owed = true, h.Have", new: "c.met, p.owed = true, p.owed.Join(h.Have)",
 		caught: "checkConvergence",
