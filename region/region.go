@@ -33,6 +33,7 @@ type Region struct {
 	started time.Time
 
 	published atomic.Pointer[published]
+	acks      *ackTracker
 	refused   map[crdt.Dot]string // owned by the owner
 
 	mu    sync.Mutex // of links, which only the owner changes
@@ -76,6 +77,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		started: cfg.Clock(),
 		refused: map[crdt.Dot]string{},
 		links:   map[string]transport.Link{},
+		acks:    newAckTracker(cfg.Region),
 	}
 	c, err := core.New(cfg.core(nil), st)
 	if err != nil {
@@ -288,6 +290,7 @@ func (o *owner) carryOut(fx core.Effects) error {
 		}
 	}
 	o.publish(fx)
+	o.acks.update(fx.Acked)
 	for _, rep := range fx.Replies {
 		o.waiting[rep.ID] <- rep
 		delete(o.waiting, rep.ID)

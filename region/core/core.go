@@ -97,6 +97,10 @@ type Core struct {
 	// jumps back: what is timed by it never waits for hours.
 	uptime time.Duration
 
+	// Of what others hold.
+	awaiter  awaiter
+	gatherer gatherer
+
 	// Of the step that is under way.
 	now   time.Time
 	fx    Effects
@@ -133,6 +137,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		trim:    newTrimQueue(cfg.Limits.TrimQueue),
 		peers:   map[string]*peer{},
 		sync:    newSyncState(cfg.Topology),
+
+		awaiter:  awaiter{passed: map[string]time.Duration{}},
+		gatherer: gatherer{byKey: map[queryKey]string{}},
 	}
 	for _, m := range cfg.Members {
 		if m != cfg.Region {
@@ -236,6 +243,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 		return Effects{}, err
 	}
 	c.synchronise()
+	c.expireGathers()
 	if err := c.finish(); err != nil {
 		return Effects{}, err
 	}
@@ -252,11 +260,15 @@ func (c *Core) room() bool {
 func (c *Core) handle(ev Event) error {
 	switch ev := ev.(type) {
 	case Submit:
+		if g, ok := ev.Ask.(Gather); ok {
+			c.startGather(ev.ID, g)
+			return nil
+		}
 		result, err := c.submit(ev.Ask)
 		if errors.Is(err, errStore) {
 			return err
 		}
-		c.fx.Replies = append(c.fx.Replies, Reply{ID: ev.ID, Result: result, Err: err})
+		c.reply(ev.ID, result, err)
 	case LinkUp:
 		c.linkUp(ev.Peer)
 	case LinkDown:
@@ -287,6 +299,10 @@ func (c *Core) finish() error {
 	c.fx.Have, c.fx.Catalog = c.have, c.catalog
 	c.fx.OldestNews, c.fx.Writable = c.oldestNews(), c.writable()
 	c.push()
+	c.sendAwaits()
+	c.relayAcks()
+	c.sendQueries()
+	c.tellAcked()
 	c.cache.evict()
 	return nil
 }

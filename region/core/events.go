@@ -38,7 +38,7 @@ type (
 // TickEvery is how often a core needs a Step at the least.
 const TickEvery = 100 * time.Millisecond
 
-// Inspect asks for a Status.
+// Inspect asks for a Status. Await and Gather are further things to Submit.
 type Inspect struct{}
 
 func (Submit) isEvent()      {}
@@ -62,6 +62,8 @@ type Effects struct {
 	Writable error
 	// Replies answer Submit events.
 	Replies []Reply
+	// Acked tells of which peers more is known than before that they hold it durably.
+	Acked []Acked
 	// Sends are messages for the live streams, in order per peer.
 	Sends []Send
 	// Streams are catch-up streams to be served from the durable log.
@@ -76,7 +78,8 @@ type Effects struct {
 	More bool
 }
 
-// A Reply answers a Submit: Result is a Receipt, CollectionReceipt or Status.
+// A Reply answers a Submit: Result is a Receipt, CollectionReceipt, Status,
+// Gathered, or nil for Await.
 type Reply struct {
 	ID     uint64
 	Result any

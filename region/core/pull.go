@@ -57,6 +57,9 @@ func (c *Core) pull() {
 		}
 	}
 	c.sync.hurry = false
+	if c.sync.fetch.Len() > 0 && c.have.Covers(c.sync.fetch) {
+		c.sync.fetch = crdt.Vector{}
+	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		c.sync.nextID++
 		for _, s := range wanted[name] {
@@ -109,7 +112,7 @@ func (c *Core) wanted(r crdt.ReplicaID) (crdt.Span, bool) {
 // overdue reports whether what is missing should have come by now. Live pushes
 // are on their way most of the time: only what stays away is asked for.
 func (c *Core) overdue(r crdt.ReplicaID, from, to uint64) bool {
-	if c.sync.hurry {
+	if c.sync.hurry || c.sync.fetch.Get(r) >= from {
 		return true
 	}
 	g, ok := c.sync.gaps[r]

@@ -49,6 +49,9 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 	} else {
 		r.Have = r.Have.Join(p.report.Have)
 	}
+	if !p.report.Have.Covers(r.Have) {
+		p.grown, p.grownFrom = true, from
+	}
 	p.report, p.news = r, c.now
 	c.learn(p, r.Have)
 	p.waitFor(r.Have, c.have)

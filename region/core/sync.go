@@ -28,7 +28,17 @@ type peer struct {
 	heard  time.Duration // uptime at the last message on the link
 	news   time.Time     // last news of it, over any path
 	offset time.Duration
-	report wire.Report
+	// version is the greatest of the vocabulary that it speaks on this link.
+	version uint64
+	// lease is the uptime up to which it is told promptly what others hold,
+	// tellAll that this has just begun.
+	lease   time.Duration
+	tellAll bool
+	// grown says that more is known to be held by it since this step began, and
+	// grownFrom who told.
+	grown     bool
+	grownFrom string
+	report    wire.Report
 	// owed is what it said it has when it was met and this region had to catch
 	// up. If its store is rolled back then, it says so anew.
 	owed crdt.Vector
@@ -48,7 +58,8 @@ type syncState struct {
 	gaps     map[crdt.ReplicaID]gap
 	failed   map[crdt.ReplicaID]string // the peer that did not have all that it was asked for
 	nextID   uint64
-	hurry    bool // ask for what is missing without waiting for the grace to pass
+	hurry    bool        // ask for what is missing without waiting for the grace to pass
+	fetch    crdt.Vector // what is to be asked for so, as somebody waits for it
 
 	nextStatus time.Duration // uptime
 	reportSeq  uint64
@@ -90,7 +101,7 @@ func (c *Core) linkDown(name string) {
 	if !ok {
 		return
 	}
-	p.up, p.greeted = false, false
+	p.up, p.greeted, p.lease = false, false, 0
 	for r, q := range c.sync.requests {
 		if q.peer == name {
 			delete(c.sync.requests, r)
@@ -151,9 +162,7 @@ func (c *Core) receive(name string, m wire.Message) error {
 	case wire.Changes:
 		return c.accept(name, m.Changes)
 	case wire.Ack:
-		c.learn(p, m.Have)
-		p.report.Have = p.report.Have.Join(m.Have)
-		p.waitFor(p.report.Have, c.have)
+		c.acked(p, m.Have, name)
 	case wire.Status:
 		for i := range m.Reports {
 			c.receiveReport(name, m.Reports[i])
@@ -165,6 +174,16 @@ func (c *Core) receive(name string, m wire.Message) error {
 			return err
 		}
 		c.receiveCatchUp(name, m)
+	case wire.Await:
+		c.receiveAwait(p, m)
+	case wire.Acks:
+		for i := range m.Acks {
+			c.receiveAck(name, &m.Acks[i])
+		}
+	case wire.VectorQuery:
+		c.receiveQuery(p, m)
+	case wire.VectorReply:
+		c.receiveReply(p, m)
 	}
 	return nil
 }
@@ -183,7 +202,8 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 			return err
 		}
 	}
-	p.greeted = true
+	p.greeted, p.version = true, h.MaxVersion
+	p.grown, p.grownFrom = true, p.name
 	if !c.synced {
 		c.met, p.owed = true, h.Have
 	}

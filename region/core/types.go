@@ -57,6 +57,8 @@ type DocWrite struct {
 // A Write is an atomic change of one or several documents, each at most once.
 type Write struct {
 	Docs []DocWrite
+	// Await is for how long acknowledgements of other regions will be waited for.
+	Await time.Duration
 }
 
 // A Receipt tells what became of a Write. It is given only once the write is durable.

@@ -15,6 +15,9 @@ func (c *Core) submit(ask any) (any, error) {
 	switch ask := ask.(type) {
 	case Inspect:
 		return c.status(), nil
+	case Await:
+		c.await(ask.Want, ask.For, true)
+		return nil, nil //nolint:nilnil // there is nothing to say
 	case Write:
 		return c.write(ask)
 	case PutCollection:
@@ -77,6 +80,9 @@ func (c *Core) writeTargets(w Write, targets []target, created []*Collection, se
 	}
 	if err := c.commitOwn(ch, encoded); err != nil {
 		return Receipt{}, err
+	}
+	if w.Await > 0 {
+		c.await(crdt.VectorOf(hd.Dot), w.Await, false)
 	}
 	r := Receipt{Dot: hd.Dot, Stamp: hd.Stamp, Have: c.have, Docs: make([]DocReceipt, len(w.Docs))}
 	for i := range targets {

@@ -1,0 +1,120 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Quorum says how many regions have to take part in something, and which of
+// them at least. The zero Quorum is the region itself.
+type Quorum struct {
+	// Count is how many, the region itself included, or Majority or All.
+	Count int
+	// Regions are those that have to be among them, sorted.
+	Regions []string
+}
+
+// What Quorum.Count can be besides a number, until it is resolved.
+const (
+	Majority = -1
+	All      = -2
+)
+
+// MaxQuorumRegions is the most regions that a Quorum names.
+const MaxQuorumRegions = 64
+
+const (
+	majorityText = "majority"
+	allText      = "all"
+)
+
+// ParseQuorum reads a number, "majority", "all", or names of regions with
+// commas between them. Errors wrap ErrInvalid.
+func ParseQuorum(s string) (Quorum, error) {
+	switch s {
+	case majorityText:
+		return Quorum{Count: Majority}, nil
+	case allText:
+		return Quorum{Count: All}, nil
+	case "":
+		return Quorum{}, fmt.Errorf("%w: give a number of regions, majority, all, or names of regions", ErrInvalid)
+	}
+	if strings.Trim(s, "0123456789") == "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return Quorum{}, fmt.Errorf("%w: %.20s regions; at least 1, which is the region itself", ErrInvalid, s)
+		}
+		return Quorum{Count: n}, nil
+	}
+	names := strings.Split(s, ",")
+	if len(names) > MaxQuorumRegions {
+		return Quorum{}, fmt.Errorf("%w: %d regions are named, at most %d can be", ErrInvalid, len(names), MaxQuorumRegions)
+	}
+	for i, name := range names {
+		if names[i] = strings.TrimSpace(name); names[i] == "" {
+			return Quorum{}, fmt.Errorf("%w: %.100q has an empty name of a region", ErrInvalid, s)
+		}
+	}
+	slices.Sort(names)
+	return Quorum{Regions: slices.Compact(names)}, nil
+}
+
+// String writes what ParseQuorum reads.
+func (q Quorum) String() string {
+	switch {
+	case q.Count == Majority:
+		return majorityText
+	case q.Count == All:
+		return allText
+	case len(q.Regions) > 0:
+		return strings.Join(q.Regions, ",")
+	}
+	return strconv.Itoa(max(q.Count, 1))
+}
+
+// IsZero reports whether the region itself is enough.
+func (q Quorum) IsZero() bool { return (q.Count == 0 || q.Count == 1) && len(q.Regions) == 0 }
+
+// Resolve counts the members, and refuses what they can never meet: more
+// regions than there are, or one that is none of them. Errors wrap ErrInvalid.
+func (q Quorum) Resolve(members []string) (Quorum, error) {
+	switch q.Count {
+	case Majority:
+		q.Count = len(members)/2 + 1
+	case All:
+		q.Count = len(members)
+	case 0:
+		q.Count = 1
+	}
+	if q.Count < 1 || q.Count > len(members) {
+		return q, fmt.Errorf("%w: %d regions, the cluster has %d", ErrInvalid, q.Count, len(members))
+	}
+	for _, name := range q.Regions {
+		if !slices.Contains(members, name) {
+			return q, fmt.Errorf("%w: the cluster has no region %.100q, only %s", ErrInvalid, name, strings.Join(members, ", "))
+		}
+	}
+	return q, nil
+}
+
+// And is met when both of two resolved quorums are.
+func (q Quorum) And(o Quorum) Quorum {
+	names := slices.Concat(q.Regions, o.Regions)
+	slices.Sort(names)
+	return Quorum{Count: max(q.Count, o.Count), Regions: slices.Compact(names)}
+}
+
+// Met reports whether the regions meet a resolved quorum.
+func (q Quorum) Met(regions []string) bool {
+	if len(regions) < q.Count {
+		return false
+	}
+	for _, name := range q.Regions {
+		if !slices.Contains(regions, name) {
+			return false
+		}
+	}
+	return true
+}
