@@ -181,7 +181,7 @@ func TestI03_AcknowledgedWritesSurviveKillOfIsolatedRegion(t *testing.T) {
 	t.Logf("%d writes were acknowledged around %d kills, none is lost; equal %v after healing", len(l.docs), size(4, 30), took.Round(time.Millisecond))
 }
 
-func TestI01_I06_KillUnderLoadKeepsSequencesAndVectors(t *testing.T) {
+func TestI06_KillUnderLoadKeepsSequencesAndVectors(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	c.MakeCollection(t, "ledger", `{}`)

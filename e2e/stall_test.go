@@ -12,7 +12,7 @@ import (
 
 // A peer that hangs keeps its connections and answers nothing: the worst kind of
 // slow peer.
-func TestI08_I09_HangingPeersNeverBlockWrites(t *testing.T) {
+func TestI09_HangingPeersNeverBlockWrites(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	c.MakeCollection(t, "stall", `{}`)
