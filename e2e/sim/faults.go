@@ -55,6 +55,7 @@ func (w *world) perform(a action) {
 		w.rollback(n, r)
 	case Topology:
 		w.reshape(r)
+	default: // classes that befall messages and limits
 	}
 }
 

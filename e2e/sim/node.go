@@ -2,7 +2,6 @@ package sim
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -51,7 +50,6 @@ type node struct {
 	durable
 	stable crdt.Vector // as of the last step of this process
 	inbox  int         // changes that wait for others
-	fenced string
 	// mute says that clients keep away: the store was rolled back, has lost
 	// changes that others hold, and has not noticed.
 	mute     bool
@@ -458,14 +456,6 @@ func (n *node) inspected(rep core.Reply) {
 	}
 	n.checkI08Bounds(s)
 	n.checkStatus(s)
-}
-
-func (w *world) node(name string) *node {
-	i := slices.Index(w.sc.regions, name)
-	if i < 0 {
-		panic(fmt.Sprintf("a core names %q, which is no member", name))
-	}
-	return w.nodes[i]
 }
 
 // archiveCopy keeps a copy of the store that a rollback may bring back.

@@ -38,7 +38,7 @@ type Failure struct {
 	Detail string
 }
 
-func (f *Failure) Error() string {
+func (f *Failure) String() string {
 	return fmt.Sprintf("%s at %v: %s", f.Check, f.At.Round(time.Microsecond), f.Detail)
 }
 
@@ -174,7 +174,6 @@ func (w *world) open() (store.Store, error) {
 
 func (w *world) start() {
 	for _, n := range w.nodes {
-		n := n
 		// Regions do not start at one moment.
 		w.at(between(n.r, 0, 500*time.Millisecond), func() { n.boot() })
 	}
