@@ -420,6 +420,16 @@ func TestResolve(t *testing.T) {
 		}
 		s.want(`{"a":{"b":1},"m":{"x":2}}`)
 	})
+	t.Run("to what is shown", func(t *testing.T) {
+		ss := start(t, 2, `{"a":0}`)
+		converge(t, ss, ss[0].put(`{"a":1}`), ss[1].put(`{"a":{"x":1}}`))
+		ss[0].wantConflicts(`/a: 1 | {"x":1}`)
+		if err := resolve(ss[0], "/a", `{"x":1}`); err != nil {
+			t.Fatal(err)
+		}
+		ss[0].want(`{"a":{"x":1}}`)
+		ss[0].wantConflicts()
+	})
 	t.Run("the document", func(t *testing.T) {
 		ss := conflicted(t)
 		c := ss[0].edit(crdt.Edit{Kind: crdt.EditResolve, Value: parse(t, `{"a":3,"m":{"x":2}}`), Covers: ss[0].doc.heads.Dots()})
@@ -465,6 +475,21 @@ func TestResolve(t *testing.T) {
 			t.Fatal(err)
 		}
 		ss[0].want(`{"n":7}`)
+	})
+	t.Run("an integer that is counted on, and not the string", func(t *testing.T) {
+		ss := start(t, 2, `{"n":1}`)
+		converge(t, ss, ss[0].ops(`[{"op":"inc","path":"/n","value":5}]`))
+		converge(t, ss, ss[0].put(`{"n":10}`), ss[1].put(`{"n":"x"}`))
+		ss[0].wantConflicts(`/n: {"$counter":4} | "x"`)
+	})
+	t.Run("one of two integers, and the other goes on counting", func(t *testing.T) {
+		ss := start(t, 3, `{}`)
+		converge(t, ss, ss[0].put(`{"n":10}`), ss[1].put(`{"n":"x"}`), ss[2].ops(`[{"op":"inc","path":"/n","value":5}]`))
+		ss[0].wantConflicts(`/n: {"$counter":15} | "x"`)
+		if err := resolve(ss[0], "/n", `"y"`, dots(ss[0], "/n")[0]); err != nil {
+			t.Fatal(err)
+		}
+		ss[0].wantConflicts(`/n: "x" | "y"`) // what counted on the integer went with it
 	})
 }
 
