@@ -13,6 +13,7 @@ import (
 
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 3, 0, time.UTC)
@@ -56,6 +57,10 @@ func policies() map[string]conflict.Resolver {
 		"siblings": conflict.Siblings(),
 		"priority": conflict.RegionPriority("eu-west", "us-east"),
 		"unlisted": conflict.RegionPriority("af-south"),
+		"script":   script(newestByScript),
+		"sum":      script(`function resolve(versions) { return { sum: versions.reduce((s, v) => s + v.millis, 0) } }`),
+		"fails":    script(`function resolve(versions) { while (true); }`),
+		"fields":   fields(`{"/f": "max", "/*": "min"}`).Over(conflict.Siblings()),
 	}
 }
 
@@ -65,14 +70,20 @@ func TestI07_PoliciesArePureFunctionsOfTheSetOfVersions(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				vs := drawVersions(t, 2)
 				want := r.Resolve(conflict.Context{Collection: "c", ID: "d", Path: "/f"}, slices.Clone(vs))
-				if want.Shown < 0 || want.Shown >= len(vs) || want.Reason == "" {
+				if want.Shown < -1 || want.Shown >= len(vs) || want.Reason == "" || (want.Failed != "") != (name == "fails") {
 					t.Fatalf("outcome %+v of %d versions", want, len(vs))
 				}
 				shuffled := rapid.Permutation(vs).Draw(t, "order")
 				before := slices.Clone(shuffled)
-				got := r.Resolve(conflict.Context{}, shuffled)
+				got := r.Resolve(conflict.Context{Collection: "c", ID: "d", Path: "/f"}, shuffled)
 				if !slices.EqualFunc(before, shuffled, func(a, b conflict.Version) bool { return a.Dot == b.Dot }) {
 					t.Fatal("the policy changed the versions that it was given")
+				}
+				if got.Shown < 0 || want.Shown < 0 {
+					if got.Shown != want.Shown || !value.Equal(got.Value, want.Value) || got.Reason != want.Reason {
+						t.Fatalf("in another order: %+v, want %+v", got, want)
+					}
+					return
 				}
 				if shuffled[got.Shown].Dot != vs[want.Shown].Dot || got.Reason != want.Reason || got.Open != want.Open {
 					t.Fatalf("in another order: shows %v (%+v), want %v (%+v)", shuffled[got.Shown].Dot, got, vs[want.Shown].Dot, want)
@@ -96,7 +107,9 @@ func TestI05_ShownVersionIsTheOneByTheRule(t *testing.T) {
 				}
 			}
 		}
-		for name, want := range map[string]int{"merge": last, "lww": last, "siblings": last, "unlisted": last, "priority": preferred} {
+		for name, want := range map[string]int{
+			"merge": last, "lww": last, "siblings": last, "unlisted": last, "priority": preferred, "script": last, "fails": last,
+		} {
 			if out := policies()[name].Resolve(conflict.Context{}, vs); out.Shown != want || out.Open != (name == "siblings") {
 				t.Fatalf("%s shows %+v, want %d", name, out, want)
 			}
@@ -188,7 +201,8 @@ func TestPoliciesComeBackFromTheirSettings(t *testing.T) {
 		`"merge"`:    `"merge"`,
 		`"lww"`:      `"lww"`,
 		`"siblings"`: `"siblings"`,
-		`{ "region-priority" : [ "eu-west", "us-east" ] }`: `{"region-priority":["eu-west","us-east"]}`,
+		`{"script":"function resolve(versions, context) {\n\treturn versions[0]\n}"}`: `{"script":"function resolve(versions, context) {\n\treturn versions[0]\n}"}`,
+		`{ "region-priority" : [ "eu-west", "us-east" ] }`:                            `{"region-priority":["eu-west","us-east"]}`,
 	} {
 		r, err := conflict.Parse([]byte(in))
 		if err != nil {
@@ -220,12 +234,15 @@ func TestBadPoliciesAreRefusedWithWhatThereIs(t *testing.T) {
 		`{"region-priority":["a"],"lww":{}}`:  conflict.ErrBadPolicy,
 		string(many):                          conflict.ErrBadPolicy,
 		`"` + strings.Repeat("x", 1000) + `"`: conflict.ErrBadPolicy,
-		`{"script":"function resolve(versions) { return 0 }"}`:      conflict.ErrUnavailable,
+		`{"script":7}`:                        conflict.ErrBadPolicy,
+		`{"script":""}`:                       conflict.ErrBadPolicy,
+		`{"script":"function resolve(versions) { return Date.now() }"}`: conflict.ErrBadPolicy,
+		`"script"`: conflict.ErrBadPolicy,
 		`{"callback":{"url":"https://example.org","timeout":"2s"}}`: conflict.ErrUnavailable,
 		`"callback"`: conflict.ErrUnavailable,
 	} {
 		_, err := conflict.Parse([]byte(in))
-		if !errors.Is(err, want) || len(err.Error()) > 400 {
+		if !errors.Is(err, want) || len(err.Error()) > 500 {
 			t.Errorf("%.60s: error %v, want %v", in, err, want)
 		}
 		if errors.Is(err, conflict.ErrUnavailable) && !strings.Contains(err.Error(), `"lww"`) {

@@ -19,11 +19,13 @@ const (
 	MaxSpecBytes = 64 << 10
 )
 
+// The names of the policies that take a setting.
 const (
 	regionPriorityName = "region-priority"
-
-	available = `"merge", "lww", "siblings" or {"region-priority": ["region", …]}`
+	scriptName         = "script"
 )
+
+const available = `"merge", "lww", "siblings", {"region-priority": ["region", …]} or {"script": "function resolve(versions, context) { … }"}`
 
 // Errors of parsing a policy.
 var (
@@ -33,8 +35,9 @@ var (
 	ErrUnavailable = errors.New("policy not available in this version")
 )
 
-// Parse reads a policy from a collection's settings: "merge", "lww", "siblings"
-// or {"region-priority": ["eu-west", "us-east"]}. The error wraps ErrBadPolicy or
+// Parse reads a policy from a collection's settings: "merge", "lww", "siblings",
+// {"region-priority": ["eu-west", "us-east"]} or {"script": "function resolve(…) …"}.
+// A script is compiled, but not run. The error wraps ErrBadPolicy or
 // ErrUnavailable and says what there is.
 func Parse(b []byte) (Resolver, error) {
 	spec, err := value.Parse(b, value.Limits{MaxBytes: MaxSpecBytes, MaxDepth: 8})
@@ -47,6 +50,19 @@ func Parse(b []byte) (Resolver, error) {
 // Marshal writes what Parse reads, as canonical JSON.
 func Marshal(r Resolver) ([]byte, error) {
 	return value.Append(nil, r.Spec(), value.Options{}), nil
+}
+
+// Name is the policy's name, as it is written in settings.
+func Name(r Resolver) string {
+	switch spec := r.Spec().(type) {
+	case string:
+		return spec
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(spec)) {
+			return name
+		}
+	}
+	return "unknown"
 }
 
 // FromSpec is Parse for a value that was read already.
@@ -75,6 +91,8 @@ func named(kind string) (Resolver, error) {
 		return Siblings(), nil
 	case regionPriorityName:
 		return nil, fmt.Errorf(`%w: %s needs its list of regions: {"region-priority": ["region", …]}`, ErrBadPolicy, kind)
+	case scriptName:
+		return nil, fmt.Errorf(`%w: %s needs its source: {"script": "function resolve(versions, context) { … }"}`, ErrBadPolicy, kind)
 	}
 	return nil, unknown(kind)
 }
@@ -84,6 +102,12 @@ func withSetting(kind string, setting any) (Resolver, error) {
 	switch kind {
 	case regionPriorityName:
 		return parseRegionPriority(setting)
+	case scriptName:
+		source, ok := setting.(string)
+		if !ok {
+			return nil, fmt.Errorf("%w: %s needs its source, a string", ErrBadPolicy, scriptName)
+		}
+		return Script(source)
 	case "merge", "lww", "siblings":
 		return nil, fmt.Errorf("%w: %s takes no settings, write it as the string %q", ErrBadPolicy, kind, kind)
 	}
@@ -91,8 +115,7 @@ func withSetting(kind string, setting any) (Resolver, error) {
 }
 
 func unknown(kind string) error {
-	switch kind {
-	case "script", "callback":
+	if kind == "callback" {
 		return fmt.Errorf("%w: %s; use %s", ErrUnavailable, kind, available)
 	}
 	return fmt.Errorf("%w: %.40q; use %s", ErrBadPolicy, kind, available)

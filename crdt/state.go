@@ -95,6 +95,9 @@ type Outcome struct {
 	// Open says that the policy leaves the choice to the client: one version is
 	// shown, and all of them are offered.
 	Open bool
+	// Failed says why the policy could not decide, "" if it could. What is shown
+	// is then what the last write set.
+	Failed string
 	// Reason says in a person's words why.
 	Reason string
 }

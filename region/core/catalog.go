@@ -10,6 +10,7 @@ import (
 
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
 )
 
 // Bounds of collections.
@@ -28,6 +29,8 @@ const (
 type Settings struct {
 	Type   crdt.Type
 	Policy conflict.Resolver
+	// Fields are rules for fields, nil if there are none; documents only.
+	Fields *conflict.Fields
 	// Delete is the mode that deletions of its documents carry.
 	Delete crdt.DeleteMode
 	// KeepVersions and KeepAge bound the older versions that writes can be based on.
@@ -46,6 +49,9 @@ func DefaultSettings() Settings {
 	}
 }
 
+// Resolver is the policy with the rules for fields.
+func (s *Settings) Resolver() conflict.Resolver { return s.Fields.Over(s.Policy) }
+
 type keepJSON struct {
 	Versions *int   `json:"versions,omitempty"`
 	Age      string `json:"age,omitempty"`
@@ -54,6 +60,7 @@ type keepJSON struct {
 type settingsJSON struct {
 	Type   string          `json:"type,omitempty"`
 	Policy json.RawMessage `json:"policy,omitempty"`
+	Fields json.RawMessage `json:"fields,omitempty"`
 	Delete string          `json:"delete,omitempty"`
 	Keep   *keepJSON       `json:"keep,omitempty"`
 }
@@ -87,6 +94,16 @@ func ParseSettings(b []byte) (Settings, error) {
 		}
 		s.Policy = p
 	}
+	if in.Fields != nil {
+		f, err := conflict.ParseFields(in.Fields)
+		if err != nil {
+			return s, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		if f != nil && s.Type != crdt.TypeDocument {
+			return s, fmt.Errorf("%w: fields are for collections of type \"document\"; versions of a %v are whole documents", ErrInvalid, s.Type)
+		}
+		s.Fields = f
+	}
 	if in.Delete != "" {
 		m, ok := deleteModes[in.Delete]
 		if !ok {
@@ -118,12 +135,16 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	var fields json.RawMessage
+	if spec := s.Fields.Spec(); spec != nil {
+		fields = value.Append(nil, spec, value.Options{})
+	}
 	mode := "edit-wins"
 	if s.Delete == crdt.DeleteWins {
 		mode = "wins"
 	}
 	return json.Marshal(settingsJSON{
-		Type: s.Type.String(), Policy: policy, Delete: mode,
+		Type: s.Type.String(), Policy: policy, Fields: fields, Delete: mode,
 		Keep: &keepJSON{Versions: &s.KeepVersions, Age: s.KeepAge.String()},
 	})
 }

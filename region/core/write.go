@@ -243,7 +243,7 @@ func (c *Core) unsavedVersion(key store.DocKey, tag string) []byte {
 
 // Resolve is the policy of a collection, made for one of its documents.
 func (c *Catalog) Resolve(col *Collection, id string) crdt.Resolve {
-	return conflict.View(col.Settings.Policy, conflict.Context{Collection: col.Name, ID: id}, c.Region)
+	return conflict.View(col.Settings.Resolver(), conflict.Context{Collection: col.Name, ID: id}, c.Region)
 }
 
 // createCollection makes a collection, in a change of its own.
