@@ -117,11 +117,6 @@ var mutants = []mutant{
 		caught: "checkI14TrimmedLikeUntrimmed",
 	},
 	{
-		name: "fixed: ask a store that was rolled back again and again", pkg: "region/core",
-		old: "			if c.inbox.contiguous(r, c.have.Get(r)) < q.to {\n", new: "			if false {\n",
-		caught: "checkConvergence",
-	},
-	{
 		name: "fixed: count for stable what not all told who know a new replica", pkg: "region/core",
 		old: "	if c.allKnown(stable) {\n", new: "	{\n",
 		caught: "checkI12StableIsStable",
