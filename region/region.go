@@ -266,7 +266,6 @@ func (o *owner) translate(events []core.Event, e linkEvent) []core.Event {
 		o.mu.Lock()
 		delete(o.links, peer)
 		o.mu.Unlock()
-		o.log.Info("link down", "peer", peer, "reason", e.down)
 		return append(events, core.LinkDown{Peer: peer})
 	}
 	o.mu.Lock()

@@ -309,6 +309,41 @@ func TestI02_RolledBackStoreIsANewReplica(t *testing.T) {
 	})
 }
 
+// A store that was rolled back and has used lost dots again, while nobody could
+// tell it, takes no more writes and changes nothing elsewhere.
+func TestI01_ForkedStoreIsFenced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, 10*time.Millisecond, mesh, "a", "b", "c")
+		defer c.stop()
+		c.put("a", "things", "1", map[string]any{"n": int64(1)})
+		c.settle(5 * time.Second)
+		old := c.stores["a"].Clone()
+		c.put("a", "things", "1", map[string]any{"n": int64(2)})
+		c.put("a", "things", "1", map[string]any{"n": int64(3)})
+		c.settle(5 * time.Second)
+		c.stops["a"]()
+		c.net.Cut("a", "b")
+		c.net.Cut("a", "c")
+		c.stores["a"] = old
+		c.run("a")
+		for c.regions["a"].Ready() != nil {
+			time.Sleep(100 * time.Millisecond)
+		}
+		c.put("a", "things", "1", map[string]any{"n": int64(99)})
+		c.net.Heal("a", "b")
+		c.net.Heal("a", "c")
+		time.Sleep(10 * time.Second)
+		if err := c.regions["a"].Ready(); !errors.Is(err, core.ErrFenced) {
+			t.Errorf("the forked store is ready: %v", err)
+		}
+		for _, n := range []string{"b", "c"} {
+			if got := c.get(n, "things", "1").View.Value.(map[string]any)["n"]; got != int64(3) {
+				t.Errorf("%s shows %v", n, got)
+			}
+		}
+	})
+}
+
 // A failed commit is answered with an error, nothing of it is seen, and the
 // region goes on when there is room again.
 func TestI03_FailedCommitIsNotAcknowledged(t *testing.T) {

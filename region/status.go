@@ -1,6 +1,7 @@
 package region
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -100,7 +101,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	out := ClusterStatus{
 		Cluster: r.cfg.Cluster, Region: s.Region, Replica: s.Replica.String(),
 		Vector: vectorStatus(s.Have), Held: vectorStatus(s.Held), Stable: vectorStatus(s.Stable),
-		Topology: s.Spec, Inbox: InboxStatus(s.Inbox), Problem: s.Fenced, Regions: []RegionStatus{},
+		Topology: s.Spec, Inbox: InboxStatus(s.Inbox), Problem: cmp.Or(s.Fenced, s.Suspect), Regions: []RegionStatus{},
 	}
 	sizes, err := r.store.Sizes()
 	if err != nil {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -85,7 +86,10 @@ type Core struct {
 	forgotten crdt.Stamp // greatest stamp of a document that was removed (I11)
 	chains    map[crdt.ReplicaID][store.ChainSize]byte
 	catalog   *Catalog
-	fenced    string
+	// fenced says why the store must never take writes again, suspect why not
+	// until that is cleared up.
+	fenced, suspect string
+	contact         bool // a peer has greeted since the start
 
 	queue []Event
 	inbox *inbox
@@ -249,6 +253,12 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	}
 	c.fx.More = ready || len(c.queue) > 0
 	return c.fx, nil
+}
+
+// roomForOthers is room for changes of peers: where clients wait for the batch,
+// it stays small.
+func (c *Core) roomForOthers() bool {
+	return c.room() && (len(c.fx.Replies) == 0 || c.cost < c.cfg.Limits.BatchBytes/8)
 }
 
 // room reports whether the batch may grow further.
@@ -439,8 +449,13 @@ func storeError(err error) error { return fmt.Errorf("%w: %w", errStore, err) }
 
 // writable reports why no write can be taken, or nil.
 func (c *Core) writable() error {
-	if c.fenced != "" {
-		return fmt.Errorf("%w: %s", ErrFenced, c.fenced)
+	if why := cmp.Or(c.fenced, c.suspect); why != "" {
+		return fmt.Errorf("%w: %s", ErrFenced, why)
+	}
+	if !c.contact && len(c.peers) > 0 && c.uptime < c.cfg.Timing.DeadAfter {
+		// If this store was rolled back, a peer that can be reached says so before
+		// a dot is used again.
+		return fmt.Errorf("%w: no peer was met yet", ErrCatchingUp)
 	}
 	if !c.synced && !c.alone() {
 		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, missing(c.have, c.owed()))

@@ -122,8 +122,10 @@ type Status struct {
 	Held, Stable crdt.Vector
 	Spec         topology.Spec
 	Inbox        InboxStatus
-	Fenced       string
-	Peers        []PeerStatus
+	// Fenced says why the store must never take writes again, Suspect why not
+	// until a peer has cleared that up.
+	Fenced, Suspect string
+	Peers           []PeerStatus
 }
 
 // InboxStatus tells what waits for its dependencies.

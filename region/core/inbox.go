@@ -137,7 +137,7 @@ func (c *Core) applyReady() (more bool, err error) {
 				if !ok || !c.have.Covers(p.change.Deps) {
 					break
 				}
-				if !c.room() {
+				if !c.roomForOthers() {
 					return true, nil
 				}
 				c.inbox.remove(dot)

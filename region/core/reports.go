@@ -221,7 +221,7 @@ func (c *Core) status() Status {
 	s := Status{
 		Region: c.cfg.Region, Replica: c.replica, Have: c.have,
 		Held: c.sync.held, Stable: c.sync.stable, Spec: c.sync.spec,
-		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced,
+		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced, Suspect: c.suspect,
 	}
 	for _, name := range c.peerNames() {
 		p := c.peers[name]

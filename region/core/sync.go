@@ -42,6 +42,9 @@ type peer struct {
 	// owed is what it said it has when it was met and this region had to catch
 	// up. If its store is rolled back then, it says so anew.
 	owed crdt.Vector
+	// lost is a change of ours that it says it has and we do not, until it is
+	// clear that our logs agree below that.
+	lost crdt.Dot
 	// Of the stable vector: counted is the last report that counts already,
 	// waiting the one that will once we hold what it holds.
 	counted, waiting crdt.Vector
@@ -101,7 +104,7 @@ func (c *Core) linkDown(name string) {
 	if !ok {
 		return
 	}
-	p.up, p.greeted, p.lease = false, false, 0
+	p.up, p.greeted, p.lease, p.lost = false, false, 0, crdt.Dot{}
 	for r, q := range c.sync.requests {
 		if q.peer == name {
 			delete(c.sync.requests, r)
@@ -158,6 +161,10 @@ func (c *Core) receive(name string, m wire.Message) error {
 		}
 		return nil
 	}
+	if lost := p.lost; !lost.IsZero() {
+		p.lost = crdt.Dot{}
+		c.retire(p, lost)
+	}
 	switch m := m.(type) {
 	case wire.Changes:
 		return c.accept(name, m.Changes)
@@ -203,6 +210,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		}
 	}
 	p.greeted, p.version = true, h.MaxVersion
+	c.contact = true
 	p.grown, p.grownFrom = true, p.name
 	if !c.synced {
 		c.met, p.owed = true, h.Have
@@ -226,7 +234,12 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 func (c *Core) checkTip(p *peer, t wire.Tip) (bool, error) {
 	have := c.have.Get(t.Replica)
 	if t.Replica == c.replica && t.Seq > have {
-		c.retire(p, crdt.Dot{Replica: t.Replica, Seq: t.Seq})
+		// Either this store was just rolled back, or it has written other changes
+		// since. The peer can tell: it ends the link if what we said of our log is
+		// not what it has.
+		p.lost = crdt.Dot{Replica: t.Replica, Seq: t.Seq}
+		c.suspect = fmt.Sprintf("%s holds %d changes of this store, which has %d: it was restored from an older copy; if it has taken writes since then, it cannot go on",
+			p.name, t.Seq, have)
 		return true, nil
 	}
 	if t.Seq == 0 || t.Seq > have {
@@ -255,8 +268,8 @@ func (c *Core) retire(p *peer, lost crdt.Dot) {
 		"peer", p.name, "replica", c.replica, "have", c.have.Get(c.replica), "lost", lost.Seq)
 	c.replica = c.cfg.NewReplica()
 	c.announced, c.synced = false, false
-	c.met = true
-	p.owed = p.owed.With(lost)
+	c.met, c.suspect = true, ""
+	p.owed = p.owed.Join(p.have).With(lost)
 }
 
 // owed is what this region has to hold before it takes writes, once it has met a peer.
