@@ -48,7 +48,7 @@ func (ed *editor) dead(p path) int {
 
 // inBase makes an operation in b only.
 func (ed *editor) inBase(o op) error {
-	a := applier{doc: ed.b, own: ed.b.own, dot: ghost, stamp: ed.hd.Stamp, n: ed.ghosts, loose: true}
+	a := applier{doc: ed.b, own: ed.b.own, dot: ghost, stamp: ed.hd.Stamp, n: ed.ghosts}
 	err := a.do(&o)
 	ed.ghosts = a.n
 	return err
@@ -111,12 +111,9 @@ func (ed *editor) reviveIn(list path, again map[tag]bool) error {
 		v, _ := r.slot(n.slot)
 		o := op{code: opInsert, path: list, values: []any{v}, right: true, parentHint: -1}
 		present.l.place(&o, prev, -1)
-		a := applier{doc: ed.p, own: ed.p.own, dot: ed.hd.Dot, stamp: ed.hd.Stamp, n: ed.n}
-		if err := a.do(&o); err != nil {
+		if err := ed.inPresent(o); err != nil {
 			return err
 		}
-		ed.n = a.n
-		ed.ops = append(ed.ops, o)
 		prev = int32(len(ed.p.find(list).l.nodes) - 1)
 	}
 	return nil
@@ -141,4 +138,49 @@ func (ed *editor) present(pl place, prev int32, skip tag) (l *list, at int32) {
 		}
 	}
 	return s.l, -1
+}
+
+// incUnseen adds to a cell that has increments which the base lacks. In b, which
+// cannot hold the cell as it is then, the increment is a cell of its own.
+func (ed *editor) incUnseen(o op) error {
+	if err := ed.inPresent(o); err != nil {
+		return err
+	}
+	if ed.owed == nil {
+		ed.owed = map[tag]op{}
+	}
+	ed.owed[tag{ghost, ed.ghosts}] = o
+	o.cell = tag{}
+	return ed.inBase(o)
+}
+
+// takeBack undoes increments by incUnseen that are removed again. To name the
+// cell as it is now would remove what the base lacks, too.
+func (ed *editor) takeBack(cells []cellRef) error {
+	for _, c := range cells {
+		o, ok := ed.owed[c.tag]
+		if !ok {
+			continue
+		}
+		delete(ed.owed, c.tag)
+		o.delta, o.cell = -o.delta, tag{}
+		if p := ed.p.find(o.path); p != nil {
+			o.cell, _ = p.c.ownCell(ed.hd.Dot.Replica)
+		}
+		if err := ed.inPresent(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inPresent makes an operation in the present and in the mutation only.
+func (ed *editor) inPresent(o op) error {
+	a := applier{doc: ed.p, own: ed.p.own, dot: ed.hd.Dot, stamp: ed.hd.Stamp, n: ed.n}
+	if err := a.do(&o); err != nil {
+		return err
+	}
+	ed.n = a.n
+	ed.ops = append(ed.ops, o)
+	return nil
 }

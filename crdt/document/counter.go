@@ -63,7 +63,9 @@ func (c *counter) counts() bool {
 func (c *counter) sum() int64 {
 	var n int64
 	for i := range c.cells {
-		n += c.cells[i].total - c.cells[i].floorTotal
+		if x := &c.cells[i]; x.live() {
+			n += x.total - x.floorTotal
+		}
 	}
 	return n
 }

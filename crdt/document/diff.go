@@ -104,10 +104,27 @@ func (ed *editor) count(pl place, was value.Counter, n int64) error {
 // inc adds to the cell of the writer's replica.
 func (ed *editor) inc(pl place, delta int64) error {
 	o := op{code: opInc, path: pl.path, delta: delta}
-	if s := ed.p.find(pl.path); s != nil {
-		o.cell, _ = s.c.ownCell(ed.hd.Dot.Replica)
+	p, b := ed.p.find(pl.path), ed.b.find(pl.path)
+	if p != nil {
+		o.cell, _ = p.c.ownCell(ed.hd.Dot.Replica)
+	}
+	if ed.dual && ed.dead(pl.path) < 0 && !sameCell(p, b, o.cell) {
+		return ed.incUnseen(o)
 	}
 	return ed.do(o, nil)
+}
+
+// sameCell reports whether a cell is the same in two slots, or in neither.
+func sameCell(p, b *slot, t tag) bool {
+	if t == (tag{}) {
+		return true
+	}
+	if b == nil || b.c == nil {
+		return false
+	}
+	i, _ := p.c.find(t)
+	k, ok := b.c.find(t)
+	return ok && p.c.cells[i] == b.c.cells[k]
 }
 
 func (ed *editor) diffMap(pl place, v map[string]any, settle bool) error {

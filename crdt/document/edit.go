@@ -22,7 +22,10 @@ type editor struct {
 	ghosts  uint32 // of the next tag that exists in b only
 	// missing are the elements of b that were edited and are dead in p.
 	missing []missing
-	copied  int // bytes, by "copy"
+	// owed are increments of cells that b does not hold, by what stands for them
+	// in b.
+	owed   map[tag]op
+	copied int // bytes, by "copy"
 }
 
 type missing struct {
@@ -103,13 +106,12 @@ func (ed *editor) do(o op, forB *op) error {
 		}
 		return ed.inBase(o)
 	}
-	n := ed.n
 	if ed.dual {
 		if forB == nil {
 			c := o
 			forB = &c
 		}
-		a := applier{doc: ed.b, own: ed.b.own, dot: ed.hd.Dot, stamp: ed.hd.Stamp, n: n, loose: true}
+		a := applier{doc: ed.b, own: ed.b.own, dot: ed.hd.Dot, stamp: ed.hd.Stamp, n: ed.n}
 		if err := a.do(forB); err != nil {
 			return err
 		}
@@ -118,13 +120,7 @@ func (ed *editor) do(o op, forB *op) error {
 	if o.code == opRemove && len(o.remove.tags) == 0 && len(o.remove.cells) == 0 {
 		return nil
 	}
-	a := applier{doc: ed.p, own: ed.p.own, dot: ed.hd.Dot, stamp: ed.hd.Stamp, n: n}
-	if err := a.do(&o); err != nil {
-		return err
-	}
-	ed.n = a.n
-	ed.ops = append(ed.ops, o)
-	return nil
+	return ed.inPresent(o)
 }
 
 // place sets where a position that is to come behind node prev (-1: the start)
@@ -179,7 +175,11 @@ func (ed *editor) remove(pl place, g seen) error {
 	if len(g.tags) == 0 && len(g.cells) == 0 {
 		return nil
 	}
-	return ed.do(op{code: opRemove, path: pl.path, remove: g.removal()}, nil)
+	r := g.removal()
+	if err := ed.takeBack(r.cells); err != nil {
+		return err
+	}
+	return ed.do(op{code: opRemove, path: pl.path, remove: r}, nil)
 }
 
 // replace puts v in the place of all that is at pl.

@@ -83,8 +83,6 @@ type applier struct {
 	dot   crdt.Dot
 	stamp crdt.Stamp
 	n     uint32 // of the next tag
-	// loose makes up a cell that is not there, for the view of an older version.
-	loose bool
 }
 
 func (a *applier) next() mark {
@@ -254,12 +252,9 @@ func (a *applier) inc(s *slot, o *op) error {
 	}
 	i, found := c.find(o.cell)
 	switch {
-	case !found && a.loose:
-		a.addCell(c, cell{tag: o.cell, seq: a.dot.Seq, stamp: a.stamp, total: o.delta})
-		return nil
 	case !found:
 		return corrupt("increment of a cell that is not there")
-	case !a.loose && (o.cell.dot.Replica != a.dot.Replica || c.cells[i].seq > a.dot.Seq):
+	case o.cell.dot.Replica != a.dot.Replica || c.cells[i].seq > a.dot.Seq:
 		return corrupt("increment of another replica's cell")
 	}
 	x := &c.cells[i]

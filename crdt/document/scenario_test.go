@@ -511,6 +511,26 @@ func noLists(v any) any {
 	return v
 }
 
+// An increment on top of increments that the base lacks, taken back in the same
+// edit, takes none of those back.
+func TestBaseOfACounter(t *testing.T) {
+	for _, c := range []struct{ ops, want string }{
+		{`{"op":"inc","path":"/n","value":2}`, `{"n":{"$counter":10}}`},
+		{`{"op":"inc","path":"/n","value":2},{"op":"set","path":"/n","value":{"$counter":1}}`, `{"n":{"$counter":4}}`},
+		{`{"op":"inc","path":"/n","value":2},{"op":"unset","path":"/n"}`, `{"n":{"$counter":3}}`},
+		{`{"op":"inc","path":"/n","value":2},{"op":"unset","path":"/n"},{"op":"inc","path":"/n","value":1}`, `{"n":{"$counter":4}}`},
+	} {
+		ss := start(t, 2, `{"n":{"$counter":5}}`)
+		base := ss[0].doc.Clone()
+		converge(t, ss, ss[0].ops(`[{"op":"inc","path":"/n","value":3}]`))
+		edit := ss[0].edit(crdt.Edit{Kind: crdt.EditOps, Ops: ownOps(t, "["+c.ops+"]"), Base: base})
+		converge(t, ss, edit)
+		ss[1].want(c.want)
+		ss[0].doc.Trim(ss[0].have)
+		ss[0].want(c.want)
+	}
+}
+
 func TestBaseOfADeletedDocument(t *testing.T) {
 	ss := start(t, 2, `{"a":1,"l":[1,2]}`)
 	base := ss[0].doc.Clone()
