@@ -120,6 +120,11 @@ func (h *Heads) Visible() bool {
 // place, and still a mark that has to swallow others.
 func (h *Heads) Known() bool { return len(h.heads)+len(h.wins) > 0 }
 
+// Wins returns the deletions that win and are not known to be stable, in dot
+// order: what swallows a write that does not have one of them in its Deps. The
+// slice must not be changed.
+func (h *Heads) Wins() []Dot { return h.wins }
+
 // MaxStamp is the greatest stamp in the document's past, as far as it is not forgotten.
 func (h *Heads) MaxStamp() Stamp {
 	s := h.floor

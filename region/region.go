@@ -46,6 +46,7 @@ type published struct {
 	catalog    *core.Catalog
 	oldestNews time.Time
 	writable   error
+	conflicts  core.ConflictStatus
 	changed    chan struct{} // closed when there is a newer one
 }
 
@@ -84,7 +85,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		return nil, err
 	}
 	r.published.Store(&published{
-		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, changed: make(chan struct{}),
+		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, conflicts: c.Conflicts(), changed: make(chan struct{}),
 	})
 	return r, nil
 }
@@ -318,7 +319,7 @@ func (o *owner) carryOut(fx core.Effects) error {
 
 func (o *owner) publish(fx core.Effects) {
 	old := o.published.Load()
-	next := &published{fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, old.changed}
+	next := &published{fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Conflicts, old.changed}
 	if old.have.Compare(fx.Have) == crdt.Equal {
 		o.published.Store(next)
 		return

@@ -21,8 +21,11 @@ type entry struct {
 	// saved counts the older versions written so far; it picks the next slot.
 	saved uint64
 	dirty bool
-	size  int
-	elem  *list.Element
+	// fresh says that the store had no such document when it was loaded.
+	fresh   bool
+	watched watched
+	size    int
+	elem    *list.Element
 }
 
 // cache holds recently used documents, least recently used at the back.
@@ -48,7 +51,7 @@ func (c *cache) load(key store.DocKey, t crdt.Type) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{key: key, record: record}
+	e := &entry{key: key, record: record, fresh: record == nil}
 	if record == nil {
 		if e.state, err = newState(t); err != nil {
 			return nil, err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core/conflictlog"
 	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/wire"
@@ -97,6 +98,10 @@ type Core struct {
 	sync  syncState
 	trim  trimQueue
 
+	conflicts   *conflictlog.Log
+	counts      conflictCounts
+	conflictErr error
+
 	// uptime is what passed since the first step, by the wall clock but for its
 	// jumps back: what is timed by it never waits for hours.
 	uptime time.Duration
@@ -149,6 +154,10 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		if m != cfg.Region {
 			c.peers[m] = &peer{name: m}
 		}
+	}
+	var err error
+	if c.conflicts, err = conflictlog.Open(reader, cfg.Limits.Conflicts); err != nil {
+		return nil, err
 	}
 	record, err := reader.Meta(metaCore)
 	if err != nil {
@@ -220,6 +229,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	}
 	c.now, c.fx, c.batch, c.cost = now, Effects{}, &store.Batch{}, 0
 	c.dirty, c.out, c.acks = c.dirty[:0], nil, false
+	c.conflicts.Begin(c.batch, now)
 	c.queue = append(c.queue, events...)
 	if err := c.announce(); err != nil {
 		return Effects{}, err
@@ -263,7 +273,7 @@ func (c *Core) roomForOthers() bool {
 
 // room reports whether the batch may grow further.
 func (c *Core) room() bool {
-	records := len(c.dirty) + len(c.batch.Log) + len(c.batch.Versions)
+	records := len(c.dirty) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
 	return c.cost < c.cfg.Limits.BatchBytes && records < store.FastBatchRecords
 }
 
@@ -298,14 +308,26 @@ func (c *Core) handle(ev Event) error {
 // finish encodes what changed into the batch and says what to send once it is durable.
 func (c *Core) finish() error {
 	for _, e := range c.dirty {
+		if err := c.record(e); err != nil {
+			return err
+		}
 		if err := c.flush(e); err != nil {
 			return err
 		}
 	}
+	if err := c.conflicts.Finish(c.uptime); err != nil {
+		return storeError(err)
+	}
 	if len(c.dirty) > 0 || len(c.batch.Log) > 0 {
-		c.batch.Meta = map[string][]byte{metaCore: c.encodeMeta()}
+		if c.batch.Meta == nil {
+			c.batch.Meta = map[string][]byte{}
+		}
+		c.batch.Meta[metaCore] = c.encodeMeta()
+		c.fx.Batch = c.batch
+	} else if len(c.batch.Meta) > 0 { // old conflicts were dropped
 		c.fx.Batch = c.batch
 	}
+	c.fx.Conflicts = c.conflictStatus()
 	c.fx.Have, c.fx.Catalog = c.have, c.catalog
 	c.fx.OldestNews, c.fx.Writable = c.oldestNews(), c.writable()
 	c.push()
@@ -379,9 +401,9 @@ func (c *Core) nextChain(dot crdt.Dot, encoded []byte) (next [store.ChainSize]by
 
 func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 	settings := Settings{Type: crdt.TypeDocument}
+	var col *Collection
 	if !m.Collection.IsZero() {
-		col, ok := c.catalog.byDot[m.Collection]
-		if !ok {
+		if col = c.catalog.byDot[m.Collection]; col == nil {
 			return fmt.Errorf("%w: collection %v is not known", crdt.ErrCorrupt, m.Collection)
 		}
 		settings = col.Settings
@@ -396,6 +418,7 @@ func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 	if err := c.keepVersion(e, settings); err != nil {
 		return err
 	}
+	taken := c.overrules(e, col, hd, m)
 	if err := e.state.Apply(hd, *m); err != nil {
 		return err
 	}
@@ -408,7 +431,7 @@ func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 	if m.Collection.IsZero() {
 		return c.systemChanged(m.ID, e.state)
 	}
-	return nil
+	return c.watch(e, col, hd, m, taken)
 }
 
 // keepVersion saves the state that is about to be changed, so that later writes

@@ -14,7 +14,7 @@ type Event interface{ isEvent() }
 
 type (
 	// Submit asks for something; a [Reply] with the same ID answers it. Ask is
-	// a Write, PutCollection, DropCollection or Inspect.
+	// a Write, Restore, PutCollection, DropCollection or Inspect.
 	Submit struct {
 		ID  uint64
 		Ask any
@@ -60,6 +60,8 @@ type Effects struct {
 	OldestNews time.Time
 	// Writable says why no write can be taken; nil if one can.
 	Writable error
+	// Conflicts tells of the conflict log once Batch is durable.
+	Conflicts ConflictStatus
 	// Replies answer Submit events.
 	Replies []Reply
 	// Acked tells of which peers more is known than before that they hold it durably.

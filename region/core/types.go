@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core/conflictlog"
 	"github.com/meridiandb/meridian/region/store"
 )
 
@@ -117,6 +118,8 @@ type Limits struct {
 	Collections int
 	// TrimQueue is the most documents remembered for trimming. Default 100,000.
 	TrimQueue int
+	// Conflicts bounds the log of conflicts.
+	Conflicts conflictlog.Limits
 }
 
 // Defaults of Limits.

@@ -20,6 +20,8 @@ func (c *Core) submit(ask any) (any, error) {
 		return nil, nil //nolint:nilnil // there is nothing to say
 	case Write:
 		return c.write(ask)
+	case Restore:
+		return c.restore(ask)
 	case PutCollection:
 		return c.putCollection(ask)
 	case DropCollection:
