@@ -46,7 +46,14 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// minute waits for the next one, so that times in explanations do not depend on
+// how long the regions took to agree.
+func (c *cluster) minute() {
+	time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))
+}
+
 func (c *cluster) cut() {
+	c.minute()
 	for i, a := range c.names {
 		for _, b := range c.names[i+1:] {
 			c.net.Cut(a, b)
@@ -62,6 +69,7 @@ func (c *cluster) heal() {
 		}
 	}
 	c.settle(20 * time.Second)
+	c.minute()
 }
 
 // edit makes an edit, a millisecond after the one before.
@@ -338,6 +346,7 @@ func TestLosersAreRestored(t *testing.T) {
 				if test.settle {
 					c.edit("us-east", "carts", "c1", put(`{"x":1}`))
 					c.settle(5 * time.Second)
+					c.minute()
 				}
 				for _, n := range two {
 					r := c.one(n)
