@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/region/core"
 )
 
@@ -24,16 +25,18 @@ type collectionInfo struct {
 	// concurrently, goes by the name.
 	Shadowed bool `json:"shadowed,omitempty"`
 	Deleted  bool `json:"deleted,omitempty"`
+	// PolicyHash is that of the policy's script.
+	PolicyHash string `json:"policy_hash,omitempty"`
 }
 
-var infoMembers = []string{"name", "incarnation", "revision", "created", "implicit", "shadowed", "deleted"}
+var infoMembers = []string{"name", "incarnation", "revision", "created", "implicit", "shadowed", "deleted", "policy_hash"}
 
 // collectionJSON writes a collection: its settings, as PUT takes them, and what
 // else is to be known.
 func collectionJSON(c *core.Collection) (json.RawMessage, error) {
 	info, err := json.Marshal(collectionInfo{
 		Name: c.Name, Incarnation: c.Incarnation.String(), Revision: c.Revision, Created: formatTime(c.Born.Time()),
-		Implicit: !c.Explicit, Shadowed: c.Shadowed, Deleted: c.Deleted,
+		Implicit: !c.Explicit, Shadowed: c.Shadowed, Deleted: c.Deleted, PolicyHash: conflict.Hash(c.Settings.Policy),
 	})
 	if err != nil {
 		return nil, err
@@ -92,7 +95,9 @@ func (x *exchange) answerCollection(r *http.Request, status int, c *core.Collect
 }
 
 func (s *Server) putCollection(x *exchange, r *http.Request) error {
-	if q := parseQuery(r); q.err != nil {
+	q := parseQuery(r, "dry-run")
+	dry := q.flag("dry-run")
+	if q.err != nil {
 		return q.err
 	}
 	if err := needJSON(r); err != nil {
@@ -115,7 +120,15 @@ func (s *Server) putCollection(x *exchange, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
 	defer cancel()
-	receipt, err := s.region.PutCollection(ctx, core.PutCollection{Name: pathParam(r, "collection"), Settings: settings})
+	name := pathParam(r, "collection")
+	check, err := s.checkSettings(ctx, name, &settings, dry)
+	if err != nil {
+		return err
+	}
+	if dry {
+		return x.answerDryRun(r, name, &settings, check)
+	}
+	receipt, err := s.region.PutCollection(ctx, core.PutCollection{Name: name, Settings: settings})
 	if err != nil {
 		return err
 	}

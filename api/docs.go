@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
 	"github.com/meridiandb/meridian/region"
@@ -38,7 +39,7 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 		h["Vary"] = varyAccept
 	}
 	if n := len(d.View.Conflicts); n > 0 {
-		h[HeaderConflict] = []string{policyName(d.Collection)}
+		h[HeaderConflict] = []string{decidedBy(&d)}
 		h[HeaderConflictCount] = []string{strconv.Itoa(n)}
 	}
 	notModified, err := readPrecondition(r.Header, &d, tag)
@@ -92,17 +93,34 @@ func isOpen(v *crdt.View) bool {
 	return false
 }
 
-// policyName is the name of a collection's policy: what Meridian-Conflict says.
-func policyName(c *core.Collection) string {
-	switch spec := c.Settings.Policy.Spec().(type) {
-	case string:
-		return spec
-	case map[string]any:
-		for name := range spec { // it has one member
-			return name
+// policyName is the name of a collection's policy.
+func policyName(c *core.Collection) string { return conflict.Name(c.Settings.Policy) }
+
+// scriptFailed is what Meridian-Conflict says of a document for which a script
+// failed: the last write is shown in its stead.
+const scriptFailed = "script-failed"
+
+// decidedBy is what Meridian-Conflict says: the policy, if one decides all
+// conflicts of the document; else that of the collection.
+func decidedBy(d *region.Document) string {
+	name := ""
+	for i := range d.View.Conflicts {
+		c := &d.View.Conflicts[i]
+		if c.Failed != "" {
+			return scriptFailed
 		}
+		by := policyAt(d.Collection, c.Path)
+		if name != "" && by != name {
+			by = policyName(d.Collection)
+		}
+		name = by
 	}
-	return "unknown"
+	return name
+}
+
+// policyAt is the name of the policy that decides at a path.
+func policyAt(c *core.Collection, path string) string {
+	return conflict.Name(conflict.At(c.Settings.Resolver(), path))
 }
 
 // putDoc answers PUT of a document.

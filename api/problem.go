@@ -33,6 +33,8 @@ type Problem struct {
 	Offset  *int64 `json:"offset,omitempty"`
 	// Lag comes with "behind".
 	Lag *Lag `json:"lag,omitempty"`
+	// Fault comes with "policy-refused".
+	Fault *Fault `json:"fault,omitempty"`
 }
 
 // ProblemPath is what the types of problems start with.
@@ -73,6 +75,7 @@ var (
 	badMediaType     = &kind{"unsupported-media-type", 415, "Unsupported media type", false, "The route does not take bodies of this Content-Type or Content-Encoding. For PATCH the header Accept-Patch lists those that it does. Note that curl -d says application/x-www-form-urlencoded by default; curl --json says application/json."}
 	refused          = &kind{"refused", 422, "Refused value", false, "The body is well formed, but the value or operation cannot be kept."}
 	invalid          = &kind{"invalid", 422, "Invalid request", false, "A name, an id or a setting is not a possible one. The detail says what is."}
+	badPolicy        = &kind{"policy-refused", 422, "Policy refused", false, "The script of a policy failed its check: it threw an exception, went over a limit, was not deterministic, or went by the order of the versions. \"fault\" has the conflict on which it did."}
 	notObject        = &kind{"not-an-object", 422, "Not an object", false, "The root of a document is a JSON object."}
 	tooDeep          = &kind{"too-deep", 422, "Nested too deeply", false, "Arrays and objects are nested deeper than allowed."}
 	inexactNumber    = &kind{"inexact-number", 422, "Number cannot be kept exactly", false, "Integers go to 2^63-1, other numbers are 64-bit floats; a number that would be rounded is refused. Send it as a string, or with fewer digits."}
@@ -93,7 +96,7 @@ var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, faultsOff, badMethod,
 	misfit, tooManySiblings, exists, baseGone, precondition, tooLarge, badMediaType,
-	refused, invalid, notObject, tooDeep, inexactNumber,
+	refused, invalid, badPolicy, notObject, tooDeep, inexactNumber,
 	busy, internal, fenced, catchingUp, behind, notReady, stopped, storage, timeout, full,
 }
 
@@ -142,6 +145,7 @@ type problemError struct {
 	detail  string
 	pointer string
 	lag     *Lag
+	fault   *Fault
 }
 
 func (e *problemError) Error() string { return e.kind.title + ": " + e.detail }
@@ -157,7 +161,7 @@ func problemOf(err error) (k *kind, p Problem) {
 		k = e.kind
 		// The title is in the problem already.
 		p.Detail = strings.Replace(p.Detail, e.Error(), e.detail, 1)
-		p.Pointer, p.Lag = e.pointer, e.lag
+		p.Pointer, p.Lag, p.Fault = e.pointer, e.lag, e.fault
 	} else {
 		k = internal
 		for i := range byError {

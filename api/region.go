@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
@@ -34,6 +35,10 @@ type Region interface {
 	Get(ctx context.Context, collection, id string) (region.Document, error)
 	// List reads documents in the order of their ids.
 	List(ctx context.Context, collection string, o region.ListOptions) (region.Page, error)
+
+	// Compare visits the documents in conflict with what another policy would
+	// make of them.
+	Compare(ctx context.Context, collection string, other conflict.Resolver, visit func(*region.Compared) error) (region.Comparison, error)
 
 	// RegionOf names the region of a replica, "" if it is not known.
 	RegionOf(r crdt.ReplicaID) string

@@ -47,6 +47,7 @@ func (s *Server) routes() chi.Router {
 	m.Post(doc+"/resolve", handle(s.resolveDoc))
 
 	m.Post("/v1/batch", handle(s.postBatch))
+	m.Post("/v1/policies/check", handle(s.checkPolicy))
 
 	get("/v1/cluster", s.getCluster)
 	get("/v1/faults/links", s.listFaults)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
 	"github.com/meridiandb/meridian/region"
@@ -66,7 +67,7 @@ func (s *Server) appendVersions(b []byte, d *region.Document, opts value.Options
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = s.appendConflict(b, &d.View.Conflicts[i], policyName(d.Collection), opts)
+		b = s.appendConflict(b, &d.View.Conflicts[i], d.Collection, opts)
 	}
 	return append(b, "]}"...)
 }
@@ -81,13 +82,21 @@ func wholeConflict(v *crdt.View) *crdt.Resolved {
 	return nil
 }
 
-func (s *Server) appendConflict(b []byte, c *crdt.Resolved, policy string, opts value.Options) []byte {
+func (s *Server) appendConflict(b []byte, c *crdt.Resolved, col *core.Collection, opts value.Options) []byte {
 	b = append(b, `{"path":`...)
 	b = appendString(b, c.Path)
 	b = append(b, `,"policy":`...)
-	b = appendString(b, policy)
+	b = appendString(b, policyAt(col, c.Path))
+	if hash := conflict.Hash(conflict.At(col.Settings.Resolver(), c.Path)); hash != "" {
+		b = append(b, `,"hash":`...)
+		b = appendString(b, hash)
+	}
 	b = append(b, `,"open":`...)
 	b = appendBool(b, c.Open)
+	if c.Failed != "" {
+		b = append(b, `,"failed":`...)
+		b = appendString(b, c.Failed)
+	}
 	b = append(b, `,"why":`...)
 	b = appendString(b, c.Reason)
 	if c.Shown < 0 {

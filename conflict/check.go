@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -188,13 +189,24 @@ func CheckedPaths(r Resolver, whole bool) []string {
 		return paths
 	}
 	for i := range p.fields.rules {
-		tokens := slices.Clone(p.fields.rules[i].tokens)
-		for k, t := range tokens {
-			if t == anyToken {
-				tokens[k] = "0"
-			}
-		}
-		paths = append(paths, tokens.String())
+		paths = append(paths, p.pathFor(&p.fields.rules[i]))
 	}
 	return paths
+}
+
+// pathFor returns a path at which a rule decides: no index that a more specific
+// rule names.
+func (p *byField) pathFor(rule *fieldRule) (path string) {
+	for n := range len(p.fields.rules) + 1 {
+		tokens := slices.Clone(rule.tokens)
+		for k, t := range tokens {
+			if t == anyToken {
+				tokens[k] = strconv.Itoa(n)
+			}
+		}
+		if path = tokens.String(); p.at(path) == rule {
+			break
+		}
+	}
+	return path
 }

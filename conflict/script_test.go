@@ -269,8 +269,8 @@ func TestI07_FaultyScriptsAreFoundOut(t *testing.T) {
 			t.Errorf("%s: %+v", source, report.Faults)
 		}
 	}
-	inAField := fields(`{"/a/*":{"script":"function resolve(versions) { return versions[0] }"}}`).Over(conflict.Merge())
-	if report := check(t, inAField, false); report.OK() || report.Faults[0].Case.Context.Path != "/a/0" {
+	inAField := fields(`{"/a/0":"max","/a/*":{"script":"function resolve(versions) { return versions[0] }"}}`).Over(conflict.Merge())
+	if report := check(t, inAField, false); report.OK() || report.Faults[0].Case.Context.Path != "/a/1" {
 		t.Errorf("in a field: %+v", report.Faults)
 	}
 }
