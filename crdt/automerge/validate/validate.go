@@ -30,7 +30,7 @@ var (
 	// ErrInvalid means bytes that Automerge does not write.
 	ErrInvalid = errors.New("not valid Automerge data")
 	// ErrTooLarge means data beyond the limits.
-	ErrTooLarge = errors.New("Automerge data too large")
+	ErrTooLarge = errors.New("too much Automerge data")
 	// ErrMissing means a change that depends on others that are not there.
 	ErrMissing = errors.New("changes that others depend on are missing")
 )

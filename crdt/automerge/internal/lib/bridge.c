@@ -181,6 +181,54 @@ children *bridge_changes(AMdoc *doc) {
 	return c;
 }
 
+children *bridge_heads(AMdoc *doc) {
+	children *c = calloc(1, sizeof *c);
+	if (c == NULL) return NULL;
+	AMresult *r = AMgetHeads(doc);
+	if (!ok(c, r)) return c;
+	AMitems items = AMresultItems(r);
+	AMbyteSpan hash;
+	for (AMitem *i; (i = AMitemsNext(&items, 1)) != NULL;)
+		if (AMitemToChangeHash(i, &hash)) put(c, hash.src, hash.count);
+	AMresultFree(r);
+	return c;
+}
+
+AMdoc *bridge_doc(AMresult *r) {
+	AMdoc *d = NULL;
+	AMitemToDoc(AMresultItem(r), &d);
+	return d;
+}
+
+AMchange *bridge_change(AMresult *r) {
+	AMchange *c = NULL;
+	if (AMresultStatus(r) == 0 && AMresultSize(r) > 0) AMitemToChange(AMresultItem(r), &c);
+	return c;
+}
+
+const AMactorId *bridge_actor(AMresult *r) {
+	const AMactorId *a = NULL;
+	AMitemToActorId(AMresultItem(r), &a);
+	return a;
+}
+
+AMbyteSpan bridge_bytes(AMresult *r) {
+	AMbyteSpan s = {NULL, 0};
+	AMitemToBytes(AMresultItem(r), &s);
+	return s;
+}
+
+AMbyteSpan bridge_hash(AMresult *r) {
+	AMbyteSpan s = {NULL, 0};
+	if (AMresultSize(r) > 0) AMitemToChangeHash(AMresultItem(r), &s);
+	return s;
+}
+
+AMresult *bridge_commit(AMdoc *doc, int64_t time) {
+	AMbyteSpan none = {NULL, 0};
+	return AMcommit(doc, none, &time);
+}
+
 void bridge_free(children *c) {
 	if (c == NULL) return;
 	for (size_t i = 0; i < c->nresults; i++) AMresultFree(c->results[i]);

@@ -110,4 +110,16 @@ void bridge_free(children *c);
 // length of 4 bytes in front.
 children *bridge_changes(AMdoc *doc);
 
+// What a result holds, NULL or empty if it is something else.
+AMdoc *bridge_doc(AMresult *r);
+AMchange *bridge_change(AMresult *r);
+const AMactorId *bridge_actor(AMresult *r);
+AMbyteSpan bridge_bytes(AMresult *r);
+AMbyteSpan bridge_hash(AMresult *r);
+
+AMresult *bridge_commit(AMdoc *doc, int64_t time);
+
+// bridge_heads appends the hashes of the heads to the buffer.
+children *bridge_heads(AMdoc *doc);
+
 #endif

@@ -108,8 +108,8 @@ func newDoc(r *C.AMresult) (*Doc, error) {
 		C.AMresultFree(r)
 		return nil, err
 	}
-	d := &Doc{result: r}
-	if !bool(C.AMitemToDoc(C.AMresultItem(r), &d.doc)) {
+	d := &Doc{result: r, doc: C.bridge_doc(r)}
+	if d.doc == nil {
 		C.AMresultFree(r)
 		return nil, fmt.Errorf("%w: no document", ErrLibrary)
 	}
@@ -160,14 +160,14 @@ func (d *Doc) Apply(chunks []byte) error {
 func (d *Doc) Save() ([]byte, error) {
 	r := C.AMsave(d.doc)
 	defer C.AMresultFree(r)
-	var s C.AMbyteSpan
 	if err := failure(r); err != nil {
 		return nil, err
 	}
-	if !bool(C.AMitemToBytes(C.AMresultItem(r), &s)) {
+	b := goBytes(C.bridge_bytes(r))
+	if len(b) == 0 {
 		return nil, fmt.Errorf("%w: nothing saved", ErrLibrary)
 	}
-	return goBytes(s), nil
+	return b, nil
 }
 
 // Has reports whether the document has a change.
@@ -175,24 +175,20 @@ func (d *Doc) Has(hash [HashSize]byte) bool {
 	s := span(hash[:])
 	r := C.AMgetChangeByHash(d.doc, s.src, s.count)
 	defer C.AMresultFree(r)
-	var c *C.AMchange
-	return C.AMresultStatus(r) == 0 && C.AMresultSize(r) > 0 && bool(C.AMitemToChange(C.AMresultItem(r), &c))
+	return C.bridge_change(r) != nil
 }
 
 // Heads returns the hashes of the changes that no other depends on, ascending.
 func (d *Doc) Heads() ([][HashSize]byte, error) {
-	r := C.AMgetHeads(d.doc)
-	defer C.AMresultFree(r)
-	if err := failure(r); err != nil {
+	c := C.bridge_heads(d.doc)
+	defer C.bridge_free(c)
+	b, err := contents(c)
+	if err != nil {
 		return nil, err
 	}
-	items := C.AMresultItems(r)
-	var out [][HashSize]byte
-	for i := C.AMitemsNext(&items, 1); i != nil; i = C.AMitemsNext(&items, 1) {
-		var s C.AMbyteSpan
-		if bool(C.AMitemToChangeHash(i, &s)) && s.count == HashSize {
-			out = append(out, [HashSize]byte(goBytes(s)))
-		}
+	out := make([][HashSize]byte, len(b)/HashSize)
+	for i := range out {
+		copy(out[i][:], b[i*HashSize:])
 	}
 	return out, nil
 }
@@ -220,33 +216,25 @@ func (d *Doc) SetActor(actor []byte) error {
 	if err := failure(r); err != nil {
 		return err
 	}
-	var id *C.AMactorId
-	if !bool(C.AMitemToActorId(C.AMresultItem(r), &id)) {
-		return fmt.Errorf("%w: no actor", ErrLibrary)
-	}
-	return finish(C.AMsetActorId(d.doc, id))
+	return finish(C.AMsetActorId(d.doc, C.bridge_actor(r)))
 }
 
 // Commit ends the transaction and returns its change, nil if it is empty. The
 // time is in seconds.
 func (d *Doc) Commit(time int64) ([]byte, error) {
-	t := C.int64_t(time)
-	r := C.AMcommit(d.doc, C.AMbyteSpan{}, &t)
+	r := C.bridge_commit(d.doc, C.int64_t(time))
 	defer C.AMresultFree(r)
 	if err := failure(r); err != nil {
 		return nil, err
 	}
-	var hash C.AMbyteSpan
-	if C.AMresultSize(r) == 0 || !bool(C.AMitemToChangeHash(C.AMresultItem(r), &hash)) {
+	hash := C.bridge_hash(r)
+	if hash.count == 0 {
 		return nil, nil
 	}
 	g := C.AMgetChangeByHash(d.doc, hash.src, hash.count)
 	defer C.AMresultFree(g)
-	if err := failure(g); err != nil {
-		return nil, err
-	}
-	var c *C.AMchange
-	if !bool(C.AMitemToChange(C.AMresultItem(g), &c)) {
+	c := C.bridge_change(g)
+	if c == nil {
 		return nil, fmt.Errorf("%w: no change", ErrLibrary)
 	}
 	return goBytes(C.AMchangeRawBytes(c)), nil
