@@ -251,6 +251,9 @@ type Conflict struct {
 	// Path is a JSON pointer, "" for the whole document.
 	Path   string `json:"path"`
 	Policy string `json:"policy"`
+	// Hash is that of the script that decided, Failed why it could not.
+	Hash   string `json:"hash,omitempty"`
+	Failed string `json:"failed,omitempty"`
 	// Open says that the choice is the client's.
 	Open     bool            `json:"open"`
 	Why      string          `json:"why"`
