@@ -16,6 +16,7 @@ const (
 	DefaultMaxRequests = 4096
 	DefaultMaxConns    = 8192
 	DefaultMaxWaiters  = 1024
+	DefaultMaxFeeds    = 256
 	DefaultMaxBatch    = 8 << 20
 	DefaultTimeout     = 30 * time.Second
 	DefaultDrain       = 10 * time.Second
@@ -79,6 +80,8 @@ type Config struct {
 	MaxConns int
 	// MaxWaiters bounds the requests that wait for their token; more are answered 429.
 	MaxWaiters int
+	// MaxFeeds bounds the feeds served at once; more are answered 429.
+	MaxFeeds int
 	// Timeout is how long a write may take in the region before it is answered 503.
 	Timeout time.Duration
 	// Drain is how long Run lets requests finish after its context has ended.
@@ -101,6 +104,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxRequests, DefaultMaxRequests)
 	def(&c.MaxConns, DefaultMaxConns)
 	def(&c.MaxWaiters, DefaultMaxWaiters)
+	def(&c.MaxFeeds, DefaultMaxFeeds)
 	def(&c.Timeout, DefaultTimeout)
 	def(&c.Drain, DefaultDrain)
 	if c.Log == nil {
@@ -109,7 +113,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Region == nil {
 		return c, fmt.Errorf("%w: a region is needed", ErrConfig)
 	}
-	if min(c.Doc.MaxBytes, c.Doc.MaxDepth, c.Doc.MaxItems, c.MaxBatch, c.MaxRequests, c.MaxConns, c.MaxWaiters) < 0 ||
+	if min(c.Doc.MaxBytes, c.Doc.MaxDepth, c.Doc.MaxItems, c.MaxBatch, c.MaxRequests, c.MaxConns, c.MaxWaiters, c.MaxFeeds) < 0 ||
 		min(c.Timeout, c.Drain) < 0 {
 		return c, fmt.Errorf("%w: limits must be positive", ErrConfig)
 	}

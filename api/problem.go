@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meridiandb/meridian/conflict/journal"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
 	"github.com/meridiandb/meridian/region"
@@ -64,12 +65,16 @@ var (
 	unknownColl      = &kind{"unknown-collection", 404, "Unknown collection", false, "No collection has this name. The first write makes one, unless the server was started with --strict-collections: then PUT /v1/collections/{name} does."}
 	noDocument       = &kind{"no-such-document", 404, "No such document", false, "The region holds no such document: it was never written, or is deleted, or has not arrived yet. A Meridian-Token rules the last one out."}
 	unknownRegion    = &kind{"unknown-region", 404, "Unknown region", false, "The cluster has no other region of that name. GET /v1/cluster lists them."}
+	noConflict       = &kind{"no-such-conflict", 404, "No such conflict", false, "The region's log has no conflict of this id: it did not see it, or the record is gone by age or size."}
 	faultsOff        = &kind{"fault-injection-off", 404, "Fault injection is off", false, "Links can be broken on request only where the server was started with --fault-injection."}
 	badMethod        = &kind{"method-not-allowed", 405, "Method not allowed", false, "The path is served, but not with this method. The header Allow lists those that are."}
 	misfit           = &kind{"does-not-fit", 409, "Does not fit the document", false, "The edit is fine in itself and does not fit the document as it is: a test failed, a path or index is not there, a bound was reached. Read the document again."}
 	tooManySiblings  = &kind{"too-many-siblings", 409, "Too many siblings", false, "The document has as many concurrent versions as local writers may make. Resolve them first: PUT with If-Match, or POST …/resolve."}
 	exists           = &kind{"exists", 409, "Exists already", false, "The thing is there already, and different in what cannot be changed, such as a collection's type."}
+	placeMoved       = &kind{"place-moved", 409, "The place may have moved", false, "The conflict is settled and was in a list, whose elements may have moved since. Look at the document, and send its ETag as If-Match."}
 	baseGone         = &kind{"base-gone", 410, "Base version is gone", false, "The version named by Meridian-Base is not kept any more (the collection's setting \"keep\"). Send the base itself: PUT with Content-Type application/vnd.meridian.based+json and {\"base\": …, \"value\": …}."}
+	versionGone      = &kind{"version-gone", 410, "Version is not kept", false, "The value of this version of a conflict is too large for the record, and is not in the document any more."}
+	feedGone         = &kind{"feed-gone", 410, "Feed position is gone", false, "What has changed since is not kept any more, or the id is not one of this region's feed. Read the list, and follow from there."}
 	precondition     = &kind{"precondition-failed", 412, "Precondition failed", false, "If-Match or If-None-Match does not hold in this region. Read the document again, decide, and send the new ETag."}
 	tooLarge         = &kind{"too-large", 413, "Too large", false, "The body, the document that would result, or the change is beyond a limit. The detail names it."}
 	badMediaType     = &kind{"unsupported-media-type", 415, "Unsupported media type", false, "The route does not take bodies of this Content-Type or Content-Encoding. For PATCH the header Accept-Patch lists those that it does. Note that curl -d says application/x-www-form-urlencoded by default; curl --json says application/json."}
@@ -94,8 +99,8 @@ var (
 // kinds lists them all, for GET /problems/.
 var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
-	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, faultsOff, badMethod,
-	misfit, tooManySiblings, exists, baseGone, precondition, tooLarge, badMediaType,
+	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
+	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, notObject, tooDeep, inexactNumber,
 	busy, internal, fenced, catchingUp, behind, notReady, stopped, storage, timeout, full,
 }
@@ -124,6 +129,11 @@ var byError = []struct {
 	{core.ErrUnknownCollection, unknownColl},
 	{core.ErrPrecondition, precondition},
 	{core.ErrBaseGone, baseGone},
+	{core.ErrUnknownConflict, noConflict},
+	{core.ErrMoved, placeMoved},
+	{journal.ErrNotKept, versionGone},
+	{journal.ErrBadID, malformedRequest},
+	{region.ErrFeedGone, feedGone},
 	{core.ErrExists, exists},
 	{core.ErrTooBig, tooLarge},
 	{core.ErrInvalid, invalid},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/conflict"
+	"github.com/meridiandb/meridian/conflict/journal"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
@@ -39,6 +40,20 @@ type Region interface {
 	// Compare visits the documents in conflict with what another policy would
 	// make of them.
 	Compare(ctx context.Context, collection string, other conflict.Resolver, visit func(*region.Compared) error) (region.Comparison, error)
+
+	// Conflicts lists what the region saw become concurrent, the newest first.
+	Conflicts(ctx context.Context, q region.ConflictQuery) (region.ConflictPage, error)
+	// Conflict explains one of them.
+	Conflict(ctx context.Context, id journal.ID) (region.ConflictDetail, error)
+	// ConflictChanges returns records that changed after a change, once there are some.
+	ConflictChanges(ctx context.Context, after uint64, limit int) ([]*journal.Record, uint64, error)
+	// ConflictStatus tells of the log of conflicts.
+	ConflictStatus() core.ConflictStatus
+	// PreviewConflict and PreviewConflicts tell what another policy would show.
+	PreviewConflict(ctx context.Context, id journal.ID, p conflict.Resolver) (region.ConflictPreview, error)
+	PreviewConflicts(ctx context.Context, collection string, p conflict.Resolver, last int) ([]region.ConflictPreview, error)
+	// RestoreConflict writes a version of a conflict back.
+	RestoreConflict(ctx context.Context, ask core.Restore) (core.Receipt, error)
 
 	// RegionOf names the region of a replica, "" if it is not known.
 	RegionOf(r crdt.ReplicaID) string

@@ -47,6 +47,13 @@ func (s *Server) routes() chi.Router {
 	m.Post(doc+"/resolve", handle(s.resolveDoc))
 
 	m.Post("/v1/batch", handle(s.postBatch))
+
+	get("/v1/conflicts", s.listConflicts)
+	m.Post("/v1/conflicts/preview", handle(s.previewConflicts))
+	const conflict = "/v1/conflicts/{conflict}"
+	get(conflict, s.getConflict)
+	m.Post(conflict+"/preview", handle(s.previewConflict))
+	m.Post(conflict+"/restore", handle(s.restoreConflict))
 	m.Post("/v1/policies/check", handle(s.checkPolicy))
 
 	get("/v1/cluster", s.getCluster)

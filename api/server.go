@@ -23,7 +23,7 @@ type Server struct {
 	crossOrigin *http.CrossOriginProtection
 	listener    net.Listener
 
-	requests, waiters atomic.Int64
+	requests, waiters, feeds atomic.Int64
 	// closing ends when Run stops taking requests; it cuts waits short.
 	closing context.Context
 	close   context.CancelFunc

@@ -29,14 +29,16 @@ type ClusterStatus struct {
 	Replica string `json:"replica"`
 	// Vector is what this region holds, Held what every region is known to
 	// hold, Stable that below which nothing concurrent can still arrive.
-	Vector   VectorStatus   `json:"vector"`
-	Held     VectorStatus   `json:"held"`
-	Stable   VectorStatus   `json:"stable"`
-	Topology topology.Spec  `json:"topology"`
-	Inbox    InboxStatus    `json:"inbox"`
-	Problem  string         `json:"problem,omitempty"`
-	Storage  StorageStatus  `json:"storage"`
-	Regions  []RegionStatus `json:"regions"`
+	Vector   VectorStatus  `json:"vector"`
+	Held     VectorStatus  `json:"held"`
+	Stable   VectorStatus  `json:"stable"`
+	Topology topology.Spec `json:"topology"`
+	Inbox    InboxStatus   `json:"inbox"`
+	Problem  string        `json:"problem,omitempty"`
+	Storage  StorageStatus `json:"storage"`
+	// Conflicts is the log of them.
+	Conflicts ConflictLogStatus `json:"conflicts"`
+	Regions   []RegionStatus    `json:"regions"`
 }
 
 // InboxStatus tells what waits for changes that it depends on.
@@ -50,6 +52,21 @@ type StorageStatus struct {
 	Records int64 `json:"records"`
 	Journal int64 `json:"journal"`
 	Free    int64 `json:"free"`
+}
+
+// ConflictLogStatus tells of the log of conflicts.
+type ConflictLogStatus struct {
+	Records int   `json:"records"`
+	Bytes   int64 `json:"bytes"`
+	// Seen counts the conflicts since the start, by collection and policy.
+	Seen []ConflictCount `json:"seen"`
+}
+
+// ConflictCount is how many conflicts were seen in a collection under a policy.
+type ConflictCount struct {
+	Collection string `json:"collection"`
+	Policy     string `json:"policy"`
+	Seen       uint64 `json:"seen"`
 }
 
 // RegionStatus is another region as this one sees it.
@@ -108,6 +125,11 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 		return ClusterStatus{}, readError(err)
 	}
 	out.Storage = StorageStatus(sizes)
+	log := r.ConflictStatus()
+	out.Conflicts = ConflictLogStatus{Records: log.Records, Bytes: log.Bytes, Seen: make([]ConflictCount, len(log.Counts))}
+	for i, n := range log.Counts {
+		out.Conflicts.Seen[i] = ConflictCount(n)
+	}
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))
