@@ -111,8 +111,8 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 			continue
 		}
 		if ch.Dot.Replica == c.replica {
-			// A change of ours that we do not have: this store was rolled back.
-			c.retire(c.peers[peer], ch.Dot)
+			c.doubt(c.peers[peer], ch.Dot)
+			continue
 		}
 		if _, bad := c.cfg.Refused[ch.Dot]; bad {
 			continue

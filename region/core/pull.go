@@ -77,7 +77,7 @@ func (c *Core) known() []crdt.ReplicaID {
 			continue
 		}
 		for i := range p.have.Len() {
-			if d := p.have.At(i); !c.have.Contains(d) {
+			if d := p.have.At(i); !c.have.Contains(d) && d.Replica != c.replica {
 				seen[d.Replica] = true
 			}
 		}

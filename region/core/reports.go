@@ -89,6 +89,7 @@ func (c *Core) synchronise() {
 		c.sync.samples = append(c.sync.samples, sample{c.uptime, c.have})
 	}
 	c.pull()
+	c.remindProof()
 }
 
 // behind is for how long a peer has lacked something of ours.

@@ -42,9 +42,11 @@ type peer struct {
 	// owed is what it said it has when it was met and this region had to catch
 	// up. If its store is rolled back then, it says so anew.
 	owed crdt.Vector
-	// lost is a change of ours that it says it has and we do not, until it is
-	// clear that our logs agree below that.
-	lost crdt.Dot
+	// lost is a change of ours that it has and we do not, until it is clear
+	// whether our logs agree below that; proof is the request that is to tell.
+	lost    crdt.Dot
+	proof   uint64
+	proofAt time.Duration // uptime
 	// Of the stable vector: counted is the last report that counts already,
 	// waiting the one that will once we hold what it holds.
 	counted, waiting crdt.Vector
@@ -86,7 +88,7 @@ func (c *Core) linkUp(name string) {
 		c.close(name, fmt.Errorf("%w: %s is not a member", ErrNonsense, name))
 		return
 	}
-	p.up, p.greeted = true, false
+	p.up, p.greeted, p.lost = true, false, crdt.Dot{}
 	p.heard = c.uptime
 	tips, err := c.tips()
 	if err != nil {
@@ -161,10 +163,6 @@ func (c *Core) receive(name string, m wire.Message) error {
 		}
 		return nil
 	}
-	if lost := p.lost; !lost.IsZero() {
-		p.lost = crdt.Dot{}
-		c.retire(p, lost)
-	}
 	switch m := m.(type) {
 	case wire.Changes:
 		return c.accept(name, m.Changes)
@@ -177,6 +175,9 @@ func (c *Core) receive(name string, m wire.Message) error {
 	case wire.Request:
 		c.fx.Streams = append(c.fx.Streams, Stream{Peer: name, ID: m.ID, Spans: m.Spans})
 	case wire.CatchUp:
+		if m.ID == p.proof && !p.lost.IsZero() {
+			return c.receiveProof(p, m)
+		}
 		if err := c.accept(name, m.Changes); err != nil {
 			return err
 		}
@@ -227,49 +228,6 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	c.sync.nextStatus = 0
 	c.note(false, "linked", "peer", p.name, "missing", missing(c.have, h.Have), "lag", missing(h.Have, c.have))
 	return nil
-}
-
-// checkTip compares one log's hash chain with ours. It reports false if the
-// link cannot be used.
-func (c *Core) checkTip(p *peer, t wire.Tip) (bool, error) {
-	have := c.have.Get(t.Replica)
-	if t.Replica == c.replica && t.Seq > have {
-		// Either this store was just rolled back, or it has written other changes
-		// since. The peer can tell: it ends the link if what we said of our log is
-		// not what it has.
-		p.lost = crdt.Dot{Replica: t.Replica, Seq: t.Seq}
-		c.suspect = fmt.Sprintf("%s holds %d changes of this store, which has %d: it was restored from an older copy; if it has taken writes since then, it cannot go on",
-			p.name, t.Seq, have)
-		return true, nil
-	}
-	if t.Seq == 0 || t.Seq > have {
-		return true, nil
-	}
-	hash, ok, err := c.chain(crdt.Dot{Replica: t.Replica, Seq: t.Seq})
-	if err != nil {
-		return false, storeError(err)
-	}
-	if !ok || hash == t.Hash {
-		return true, nil
-	}
-	if t.Replica == c.replica {
-		c.fenced = fmt.Sprintf("%s holds other changes under the same names as this store (replica %v, change %d): this store was restored from an older copy, or runs twice", p.name, t.Replica, t.Seq)
-	}
-	c.note(true, "histories differ", "peer", p.name, "replica", t.Replica, "seq", t.Seq)
-	c.close(p.name, fmt.Errorf("%w: change %d of replica %v", ErrForked, t.Seq, t.Replica))
-	return false, nil
-}
-
-// retire gives this store a new replica id, because a peer holds a change of
-// the present one that this store lost: it was rolled back. What it lost is
-// fetched like any other region's changes (I2).
-func (c *Core) retire(p *peer, lost crdt.Dot) {
-	c.note(true, "this store was rolled back: a peer holds changes of it that it lost; it goes on as a new replica and fetches them",
-		"peer", p.name, "replica", c.replica, "have", c.have.Get(c.replica), "lost", lost.Seq)
-	c.replica = c.cfg.NewReplica()
-	c.announced, c.synced = false, false
-	c.met, c.suspect = true, ""
-	p.owed = p.owed.Join(p.have).With(lost)
 }
 
 // owed is what this region has to hold before it takes writes, once it has met a peer.
