@@ -6,6 +6,9 @@ import (
 	"github.com/dop251/goja"
 )
 
+// casePerStep is how many characters are turned into another case for a step.
+const casePerStep = 8
+
 // ofTexts returns the metered functions of String.prototype, nil for other kinds.
 // They are for texts alone: the length of what is turned into one is not known.
 func (z *realm) ofTexts(kind, name string, original native) native {
@@ -13,6 +16,8 @@ func (z *realm) ofTexts(kind, name string, original native) native {
 	switch kind {
 	case "text":
 		before = func(goja.String, goja.FunctionCall) {}
+	case "case": // looks each character up
+		before = func(s goja.String, _ goja.FunctionCall) { z.pay(s.Length() / casePerStep) }
 	case "repeat":
 		before = func(s goja.String, c goja.FunctionCall) {
 			n := min(max(c.Argument(0).ToInteger(), 0), MaxText+1)

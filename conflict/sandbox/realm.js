@@ -29,7 +29,7 @@
       constructor: "", length: "", toString: "", valueOf: "",
       at: "text", charAt: "text", charCodeAt: "text", codePointAt: "text", concat: "text", endsWith: "text", includes: "text",
       indexOf: "text", lastIndexOf: "text", slice: "text", startsWith: "text", substring: "text",
-      toLowerCase: "text", toUpperCase: "text", trim: "text", trimEnd: "text", trimStart: "text",
+      toLowerCase: "case", toUpperCase: "case", trim: "text", trimEnd: "text", trimStart: "text",
       padEnd: "pad", padStart: "pad", repeat: "repeat", replace: "replace", replaceAll: "replace", split: "split",
     },
     "String": { prototype: "", length: "", name: "", fromCharCode: "", fromCodePoint: "" },

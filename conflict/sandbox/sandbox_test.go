@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"errors"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -251,6 +252,30 @@ func TestI07_HostileScriptsAreContained(t *testing.T) {
 		}
 		if took := time.Since(start); took > sandbox.MaxTime {
 			t.Errorf("%s took %v", script, took)
+		}
+	}
+}
+
+// TestI08_MemoryOfACallIsBounded: whatever a script spends its steps on, little
+// memory comes of it, all garbage included.
+func TestI08_MemoryOfACallIsBounded(t *testing.T) {
+	const most = 160 << 20
+	for _, script := range []string{
+		`const a = []; for (;;) a.push({})`, `const a = []; for (;;) a.push([])`, `const a = []; for (;;) a.push(() => a)`,
+		`const a = []; for (;;) a.push({ x: 1, y: 2, z: {} })`, `const a = []; for (;;) a.push(new Map([[1, 2]]))`, `const a = []; for (;;) a.push(new Error("x"))`,
+		`const a = []; for (;;) a.push(Array.from({ length: 10 }, () => ({})))`, `const a = []; for (;;) { try { null.x } catch (e) { a.push(e) } }`,
+		`const a = []; let i = 0; for (;;) a[i += 9] = 1`, `const s = "ü".repeat(1e5); for (;;) for (const c of s) break`, `const s = "ü".repeat(1e5); for (;;) s.split("ü")`,
+		`const s = "ü".repeat(1e5); for (;;) s.toUpperCase()`, `const o = {}; for (let i = 0; i < 8000; i++) o["k" + i] = 1; for (;;) JSON.stringify(o)`,
+		`const s = JSON.stringify(Array(8000).fill(1)); for (;;) JSON.parse(s)`, `const f = (...a) => a.length, x = Array(1000).fill(0); for (;;) f(...x)`,
+	} {
+		s := compile(t, body(script))
+		_, _ = s.Call(two(), aContext) // makes a realm, if there is none
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := s.Call(two(), aContext)
+		runtime.ReadMemStats(&after)
+		if made := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, sandbox.ErrLimit) || made > most {
+			t.Errorf("%s: %d MiB, error %v", script, made>>20, err)
 		}
 	}
 }
