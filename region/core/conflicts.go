@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/conflict/journal"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
@@ -304,7 +305,7 @@ func (c *Core) startRecord(e *entry, col *Collection, s *standing) (*journal.Rec
 		return nil, nil // dropped
 	}
 	r.ID, r.Collection, r.Name, r.Document = s.ID, col.Incarnation, col.Name, e.key.ID
-	r.Type, r.Policy, r.Kind = e.state.Type().String(), journal.PolicyOf(col.Settings.Policy), ""
+	r.Type, r.Policy, r.Kind = e.state.Type().String(), journal.PolicyOf(conflict.At(col.Settings.Resolver(), s.Path)), ""
 	return r, nil
 }
 
