@@ -68,6 +68,8 @@ var regressions = []struct {
 		"what was left of a rolled back replica came back below the stable vector",
 	},
 	{sim.Options{Seed: 246}, "the same, out of an inbox"},
+	{sim.Options{Seed: 10386}, "reports of a replica that is no more outbid its successor's for ever, as one who knew better always heard the successor last"},
+	{sim.Options{Seed: 79}, "a store that was rolled back asked for the proof of a log that another peer had already settled"},
 }
 
 func TestRegressions(t *testing.T) {

@@ -43,6 +43,8 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 	}
 	if direct {
 		p.offset = time.UnixMilli(r.Now).Sub(c.now)
+		// So that it learns what it has to outbid, whoever's report comes first.
+		r.Seq = max(r.Seq, p.report.Seq)
 	}
 	if r.Replica != p.report.Replica {
 		p.counted, p.waiting, p.have, p.owed = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}, p.owed.Meet(r.Have)
