@@ -27,8 +27,9 @@ func (s *Server) postBatch(x *exchange, r *http.Request) error {
 	if err := needJSON(r); err != nil {
 		return err
 	}
-	if q := parseQuery(r); q.err != nil {
-		return q.err
+	q := parseQuery(r, paramAcks)
+	if err := x.askAcks(&q); err != nil {
+		return err
 	}
 	for _, name := range []string{HeaderBase, "If-Match", "If-None-Match"} {
 		if r.Header.Get(name) != "" {
@@ -48,8 +49,9 @@ func (s *Server) postBatch(x *exchange, r *http.Request) error {
 	}
 	buf := newBuffer()
 	defer buf.release()
-	buf.b = appendBatchReceipt(buf.b, &receipt)
-	x.answer(r, http.StatusOK, jsonMedia, buf.b)
+	buf.b = x.appendUnmet(appendBatchReceipt(buf.b, &receipt))
+	buf.b = append(buf.b, "}\n"...)
+	x.answer(r, x.acceptedStatus(http.StatusOK), jsonMedia, buf.b)
 	return nil
 }
 
@@ -190,6 +192,7 @@ func (s *Server) parseAct(o *object, act string) (e crdt.Edit, err error) {
 // common case that would deserve another way.
 func again(v any) []byte { return value.Append(nil, v, value.Options{Types: true}) }
 
+// appendBatchReceipt leaves the object open.
 func appendBatchReceipt(b []byte, r *core.Receipt) []byte {
 	b = append(b, '{')
 	b = appendDotAndStamp(b, r.Dot, r.Stamp)
@@ -213,5 +216,5 @@ func appendBatchReceipt(b []byte, r *core.Receipt) []byte {
 		}
 		b = append(b, '}')
 	}
-	return append(b, "]}\n"...)
+	return append(b, ']')
 }

@@ -115,6 +115,11 @@ func (s *Server) putCollection(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if !settings.Acks.IsZero() {
+		if _, err := x.quorum("the setting acks", settings.Acks.String()); err != nil {
+			return err
+		}
+	}
 	if err := x.await(r); err != nil {
 		return err
 	}

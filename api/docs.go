@@ -68,15 +68,19 @@ func (s *Server) readDoc(x *exchange, r *http.Request) (d region.Document, opts 
 	if err != nil {
 		return d, opts, err
 	}
-	q := parseQuery(r, "types")
+	q := parseQuery(r, "types", paramRead)
 	opts.Types = q.flag("types")
 	if q.err != nil {
 		return d, opts, q.err
 	}
+	quorum, err := x.parseRead(&q)
+	if err != nil {
+		return d, opts, err
+	}
 	if err := x.await(r); err != nil {
 		return d, opts, err
 	}
-	if d, err = s.region.Get(r.Context(), collection, id); err != nil {
+	if d, err = x.getDocument(r, collection, id, quorum); err != nil {
 		return d, opts, err
 	}
 	x.saw(d.Have)
@@ -263,8 +267,9 @@ func (s *Server) writeDoc(x *exchange, r *http.Request, w core.DocWrite) error {
 // write makes a write of one document under the request's headers: token,
 // preconditions, base.
 func (s *Server) write(x *exchange, r *http.Request, w core.DocWrite) (receipt core.Receipt, err error) {
-	if q := parseQuery(r); q.err != nil {
-		return receipt, q.err
+	q := parseQuery(r, paramAcks)
+	if err := x.askAcks(&q); err != nil {
+		return receipt, err
 	}
 	if w.If, err = headerCondition(r.Header); err != nil {
 		return receipt, err
@@ -286,11 +291,23 @@ func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receip
 			return core.Receipt{}, err
 		}
 	}
+	if err := x.defaultAcks(&w); err != nil {
+		return core.Receipt{}, err
+	}
+	if x.needsOthers(x.acks.quorum) {
+		leave, err := x.queue()
+		if err != nil {
+			return core.Receipt{}, err
+		}
+		defer leave()
+		w.Await = x.remaining(r)
+	}
 	receipt, err := s.region.Write(ctx, w)
 	if err != nil {
 		return receipt, err
 	}
 	x.saw(receipt.Have)
+	x.collectAcks(r, receipt.Dot)
 	return receipt, nil
 }
 
@@ -313,8 +330,13 @@ func (s *Server) answerReceipt(x *exchange, r *http.Request, receipt *core.Recei
 	}
 	buf.b = append(buf.b, ',')
 	buf.b = appendDotAndStamp(buf.b, receipt.Dot, receipt.Stamp)
-	buf.b = append(buf.b, "}\n"...)
-	x.answer(r, status, jsonMedia, buf.b)
+	if x.acks.unmet {
+		// The status does not tell.
+		buf.b = append(buf.b, `,"created":`...)
+		buf.b = appendBool(buf.b, d.Created)
+	}
+	buf.b = append(x.appendUnmet(buf.b), "}\n"...)
+	x.answer(r, x.acceptedStatus(status), jsonMedia, buf.b)
 }
 
 // createDoc answers POST of a document: it is written under a new UUIDv7.
@@ -358,8 +380,13 @@ func (s *Server) deleteDoc(x *exchange, r *http.Request) error {
 		return problemf(malformedRequest, "%s goes with PUT and PATCH; a DELETE under If-Match removes what you have seen", HeaderBase)
 	}
 	// The core takes the mode of deletion from the collection's settings.
-	if _, err := s.write(x, r, core.DocWrite{Collection: collection, ID: id, Edit: crdt.Edit{Kind: crdt.EditDelete}}); err != nil {
+	receipt, err := s.write(x, r, core.DocWrite{Collection: collection, ID: id, Edit: crdt.Edit{Kind: crdt.EditDelete}})
+	if err != nil {
 		return err
+	}
+	if x.acks.unmet {
+		s.answerReceipt(x, r, &receipt)
+		return nil
 	}
 	x.empty(r, http.StatusNoContent)
 	return nil

@@ -22,6 +22,8 @@ const (
 	HeaderBase          = "Meridian-Base"
 	HeaderConflict      = "Meridian-Conflict"
 	HeaderConflictCount = "Meridian-Conflict-Count"
+	HeaderAcked         = "Meridian-Acked"
+	HeaderRead          = "Meridian-Read"
 )
 
 // Media types of bodies.
@@ -59,6 +61,10 @@ type exchange struct {
 	// the last token it got loses nothing, not even by an error.
 	asked, have crdt.Vector
 	hasHave     bool
+
+	deadline time.Time // up to which the request waits, once that was asked
+	acks     acks
+	cookie   cookieUse
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -80,7 +86,11 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	h := x.Header()
 	h[HeaderRegion] = x.s.regionName
-	h[HeaderToken] = []string{encodeToken(x.have.Join(x.asked))}
+	token := encodeToken(x.have.Join(x.asked))
+	h[HeaderToken] = []string{token}
+	if x.cookie.wanted {
+		x.setCookie(token)
+	}
 	x.ResponseWriter.WriteHeader(status)
 }
 
@@ -133,7 +143,7 @@ func (x *exchange) empty(r *http.Request, status int) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := exchanges.Get().(*exchange)
-	*x = exchange{ResponseWriter: w, s: s}
+	*x = exchange{ResponseWriter: w, s: s, cookie: cookieOf(r)}
 	defer func() { s.finish(x, r, start, recover()) }()
 	if isProbe(r) {
 		s.router.ServeHTTP(x, r)

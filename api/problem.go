@@ -89,6 +89,7 @@ var (
 	fenced           = &kind{"fenced", 503, "Store is fenced", true, "This region's store was found to be a fork of another and takes no writes. Other regions do; the operator of this one has to act."}
 	catchingUp       = &kind{"catching-up", 503, "Catching up", true, "The region's store is new or was rolled back, and takes no writes until it holds what its peers hold."}
 	behind           = &kind{"behind", 503, "Region is behind", true, "The region has not yet received all that Meridian-Token names. \"lag\" says how much is missing. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or ask another region."}
+	noQuorum         = &kind{"no-quorum", 503, "Not enough regions", true, "The read asked for more regions than answered in time, or what they hold did not arrive. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or for fewer regions by read=."}
 	notReady         = &kind{"not-ready", 503, "Not ready", true, "The region does not serve yet, or any more."}
 	stopped          = &kind{"stopped", 503, "Stopping", true, "The region is shutting down. Other regions serve."}
 	storage          = &kind{"storage", 503, "Storage failed", true, "The region's disk failed. Nothing that was acknowledged is lost; the region recovers or other regions serve."}
@@ -102,7 +103,7 @@ var kinds = []*kind{
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
 	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, notObject, tooDeep, inexactNumber,
-	busy, internal, fenced, catchingUp, behind, notReady, stopped, storage, timeout, full,
+	busy, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
 }
 
 // byError says which problem an error is. The first that matches counts: the
@@ -139,6 +140,8 @@ var byError = []struct {
 	{core.ErrInvalid, invalid},
 	{core.ErrFenced, fenced},
 	{core.ErrCatchingUp, catchingUp},
+	{core.ErrNoQuorum, noQuorum},
+	{core.ErrCrowded, busy},
 	{region.ErrBusy, busy},
 	{region.ErrBehind, behind},
 	{region.ErrStopped, stopped},

@@ -34,6 +34,9 @@ func (b *broken) Ready() error             { return b.ready }
 func (b *broken) Cluster(context.Context) (region.ClusterStatus, error) {
 	return region.ClusterStatus{Regions: []region.RegionStatus{{Region: "ap-south"}, {Region: "eu-west"}}}, nil
 }
+func (b *broken) Collection(string) (*core.Collection, error) {
+	return nil, core.ErrUnknownCollection
+}
 func (b *broken) Write(context.Context, core.Write) (core.Receipt, error) {
 	return core.Receipt{}, b.write
 }

@@ -59,6 +59,16 @@ type Region interface {
 	RegionOf(r crdt.ReplicaID) string
 	// Have is what the region holds.
 	Have() crdt.Vector
+	// Members names the regions of the cluster, this one included.
+	Members() []string
+	// Acked waits until the regions of a resolved quorum hold a change, or ctx
+	// ends, and returns those that do.
+	Acked(ctx context.Context, d crdt.Dot, q core.Quorum) (holders []string, met bool)
+	// Gather waits until the region holds what those of a resolved quorum held
+	// when they were asked, and returns who told.
+	Gather(ctx context.Context, q core.Quorum, wait time.Duration) ([]string, error)
+	// Held waits until the regions of a resolved quorum hold what this one does.
+	Held(ctx context.Context, dots []crdt.Dot, q core.Quorum, wait time.Duration) error
 	// Wait returns when Have covers v, or region.ErrBehind when ctx has ended before.
 	Wait(ctx context.Context, v crdt.Vector) error
 	// Cluster tells how it stands with the region and its peers.

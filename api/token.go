@@ -1,8 +1,8 @@
 package api
 
 import (
-	"context"
 	"encoding/base64"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -53,27 +53,21 @@ func decodeToken(s string) (crdt.Vector, error) {
 // the token names, or with the problem why it does not. It comes before the
 // read or write itself.
 func (x *exchange) await(r *http.Request) error {
-	token := r.Header.Get(HeaderToken)
-	if token == "" {
-		return nil
-	}
-	v, err := decodeToken(token)
-	if err != nil {
+	v, err := x.token(r)
+	if err != nil || v.Len() == 0 {
 		return err
 	}
 	x.asked = v
 	if x.s.region.Have().Covers(v) {
 		return nil
 	}
-	if x.s.waiters.Add(1) > int64(x.s.cfg.MaxWaiters) {
-		x.s.waiters.Add(-1)
-		return problemf(busy, "%d requests are waiting for their tokens already", x.s.cfg.MaxWaiters)
+	leave, err := x.queue()
+	if err != nil {
+		return err
 	}
-	defer x.s.waiters.Add(-1)
-	wait := preferredWait(r.Header)
-	ctx, cancel := context.WithTimeout(r.Context(), wait)
-	defer cancel()
-	stop := context.AfterFunc(x.s.closing, cancel)
+	defer leave()
+	wait := x.remaining(r)
+	ctx, stop := x.waiting(r)
 	defer stop()
 	if err := x.s.region.Wait(ctx, v); err != nil {
 		if x.s.closing.Err() != nil {
@@ -102,7 +96,7 @@ func (x *exchange) behind(v crdt.Vector, waited time.Duration) error {
 	}
 	lag.Regions = byRegion
 	p := problemf(behind, "after %v the region still lacks %d changes that the token names; try again, ask for a longer wait by \"Prefer: wait=N\", or ask another region",
-		waited, lag.Changes)
+		waited.Round(time.Millisecond), lag.Changes)
 	p.lag = lag
 	return p
 }
@@ -110,20 +104,30 @@ func (x *exchange) behind(v crdt.Vector, waited time.Duration) error {
 // preferredWait reads "Prefer: wait=N" (RFC 7240). What is not understood there
 // is ignored, as the RFC asks.
 func preferredWait(h http.Header) time.Duration {
-	for _, line := range h["Prefer"] {
-		for pref := range strings.SplitSeq(line, ",") {
-			pref, _, _ = strings.Cut(pref, ";")
-			name, text, ok := strings.Cut(strings.TrimSpace(pref), "=")
-			if !ok || !strings.EqualFold(strings.TrimSpace(name), "wait") {
-				continue
-			}
-			n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(text), `"`), 10, 32)
-			if err == nil {
-				return min(time.Duration(n)*time.Second, MaxWait)
-			}
+	for name, text := range preferences(h) {
+		if !strings.EqualFold(name, "wait") {
+			continue
+		}
+		if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+			return min(time.Duration(n)*time.Second, MaxWait)
 		}
 	}
 	return DefaultWait
+}
+
+// preferences yields the names and values of the header Prefer.
+func preferences(h http.Header) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, line := range h["Prefer"] {
+			for pref := range strings.SplitSeq(line, ",") {
+				pref, _, _ = strings.Cut(pref, ";")
+				name, text, _ := strings.Cut(strings.TrimSpace(pref), "=")
+				if !yield(strings.TrimSpace(name), strings.Trim(strings.TrimSpace(text), `"`)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // A Lag says what a region lacks of a token, in the problem that answers it.

@@ -115,6 +115,26 @@ func TestPreferredWaitIgnoresWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
+// manyReplicas is a vector of n replicas that have made a million changes each.
+func manyReplicas(n int) crdt.Vector {
+	dots := make([]crdt.Dot, n)
+	for i := range dots {
+		dots[i] = crdt.Dot{Replica: crdt.ReplicaID{1, 2, 3, byte(i >> 8), byte(i)}, Seq: 1_000_000}
+	}
+	return crdt.VectorOf(dots...)
+}
+
+// The sizes that README.md states.
+func TestTokensAreSmall(t *testing.T) {
+	for replicas, most := range map[int]int{1: 32, 3: 80, 20: 512, 150: MaxCookieToken} {
+		if n := len(encodeToken(manyReplicas(replicas))); n > most {
+			t.Errorf("the token of %d replicas has %d characters, want %d at most", replicas, n, most)
+		} else {
+			t.Logf("%d replicas: %d characters", replicas, n)
+		}
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	f.Add("")
 	f.Add(encodeToken(crdt.Vector{}))

@@ -36,6 +36,9 @@ type Settings struct {
 	// KeepVersions and KeepAge bound the older versions that writes can be based on.
 	KeepVersions int
 	KeepAge      time.Duration
+	// Acks is how many regions are to hold a write, or which, before it is
+	// answered, unless it says so itself.
+	Acks Quorum
 }
 
 // DefaultSettings are those of a collection that the first write creates.
@@ -63,6 +66,7 @@ type settingsJSON struct {
 	Fields json.RawMessage `json:"fields,omitempty"`
 	Delete string          `json:"delete,omitempty"`
 	Keep   *keepJSON       `json:"keep,omitempty"`
+	Acks   json.RawMessage `json:"acks,omitempty"`
 }
 
 var deleteModes = map[string]crdt.DeleteMode{"edit-wins": crdt.DeleteEditWins, "wins": crdt.DeleteWins}
@@ -111,6 +115,11 @@ func ParseSettings(b []byte) (Settings, error) {
 		}
 		s.Delete = m
 	}
+	if in.Acks != nil {
+		if err := s.Acks.UnmarshalJSON(in.Acks); err != nil {
+			return s, err
+		}
+	}
 	if in.Keep != nil {
 		if in.Keep.Versions != nil {
 			s.KeepVersions = *in.Keep.Versions
@@ -144,7 +153,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 		mode = "wins"
 	}
 	return json.Marshal(settingsJSON{
-		Type: s.Type.String(), Policy: policy, Fields: fields, Delete: mode,
+		Type: s.Type.String(), Policy: policy, Fields: fields, Delete: mode, Acks: s.Acks.setting(),
 		Keep: &keepJSON{Versions: &s.KeepVersions, Age: s.KeepAge.String()},
 	})
 }

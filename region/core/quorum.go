@@ -1,6 +1,7 @@
 package core
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -117,4 +118,37 @@ func (q Quorum) Met(regions []string) bool {
 		}
 	}
 	return true
+}
+
+// UnmarshalJSON reads a number, or a text as ParseQuorum does. Errors wrap ErrInvalid.
+func (q *Quorum) UnmarshalJSON(b []byte) error {
+	var n int
+	var text string
+	err := json.Unmarshal(b, &n)
+	if err == nil {
+		text = strconv.Itoa(n)
+	} else if json.Unmarshal(b, &text) != nil {
+		return fmt.Errorf("%w: acks is a number of regions, \"majority\", \"all\", or names of regions with commas between them", ErrInvalid)
+	}
+	parsed, err := ParseQuorum(text)
+	if err != nil {
+		return err
+	}
+	*q = parsed
+	return nil
+}
+
+// setting writes what UnmarshalJSON reads, nothing if the region itself is enough.
+func (q Quorum) setting() json.RawMessage {
+	if q.IsZero() {
+		return nil
+	}
+	if q.Count > 0 {
+		return json.RawMessage(strconv.Itoa(q.Count))
+	}
+	b, err := json.Marshal(q.String())
+	if err != nil {
+		panic(err) // a text
+	}
+	return b
 }
