@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"slices"
+	"time"
+
+	"github.com/meridiandb/meridian/e2e/cluster"
+	"github.com/meridiandb/meridian/e2e/relay"
+)
+
+const (
+	minFault = 300 * time.Millisecond
+	maxFault = 2 * time.Second
+	// stormRestarts is how many processes are killed and started one after the other
+	// in a restart storm, without waiting for any.
+	stormRestarts = 4
+)
+
+// A fault of links is made and described by the state of some paths.
+type linkFault struct {
+	name string
+	set  func(x *chaos, nodes []*cluster.Node)
+}
+
+// between sets the conditions of all paths between two sets of regions.
+func (x *chaos) between(as, bs []*cluster.Node, there, back relay.Conditions) {
+	for _, a := range as {
+		for _, b := range bs {
+			if a != b {
+				x.net.Set(a.Region, b.Region, there)
+				x.net.Set(b.Region, a.Region, back)
+			}
+		}
+	}
+}
+
+// everywhere gives each path the same conditions.
+func everywhere(c relay.Conditions) func(*chaos, []*cluster.Node) {
+	return func(x *chaos, nodes []*cluster.Node) { x.between(nodes, nodes, c, c) }
+}
+
+var (
+	cut     = relay.Conditions{Cut: true}
+	passing = relay.Conditions{}
+)
+
+// linkFaults are given the regions in an order that was drawn.
+var linkFaults = []linkFault{
+	{"cut in two halves", func(x *chaos, n []*cluster.Node) { x.between(n[:len(n)/2], n[len(n)/2:], cut, cut) }},
+	{"region cut off", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:], cut, cut) }},
+	{"every link cut", func(x *chaos, n []*cluster.Node) { x.between(n, n, cut, cut) }},
+	{"one link cut", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:2], cut, cut) }},
+	{"one link cut one way", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:2], cut, passing) }},
+	{"region heard by nobody", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:], cut, passing) }},
+	{"region that hears nobody", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:], passing, cut) }},
+	{"delay", everywhere(relay.Conditions{Delay: 40 * time.Millisecond, Jitter: 40 * time.Millisecond})},
+	{"loss", everywhere(relay.Conditions{Drop: 0.15})},
+	{"duplicates", everywhere(relay.Conditions{Duplicate: 0.3})},
+	{"reordering", everywhere(relay.Conditions{Delay: time.Millisecond, Reorder: 0.2})},
+	{"slow links", everywhere(relay.Conditions{Rate: 64 << 10})},
+	{"bad links", everywhere(relay.Conditions{
+		Delay: 10 * time.Millisecond, Jitter: 20 * time.Millisecond, Drop: 0.05, Duplicate: 0.05, Reorder: 0.05,
+	})},
+}
+
+// misfortune is one step of the schedule: something happens to the links, or to
+// processes, or both at once. Afterwards all processes run; what happened to the
+// links may stay for the next step.
+func (x *chaos) misfortune() {
+	nodes := slices.Clone(x.c.Nodes)
+	x.rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
+	onLinks, onProcesses, hold := x.rand.IntN(4) > 0, x.rand.IntN(2) > 0, x.draw(minFault, maxFault)
+	what, both := "links are up", x.rand.IntN(len(linkFaults))
+	process, heal := x.rand.IntN(len(processFaults)), x.rand.IntN(3) > 0
+	if onLinks {
+		f := linkFaults[both]
+		f.set(x, nodes)
+		x.faults[f.name]++
+		what = f.name
+		x.awaitWrites(what, nodes...)
+	}
+	if onProcesses {
+		f := processFaults[process]
+		x.rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
+		x.faults[f.name]++
+		f.do(x, nodes, what+", and "+f.name, hold)
+	} else {
+		x.pass(hold)
+	}
+	x.awaitWrites(what, nodes...)
+	if heal {
+		x.net.Heal()
+	}
+}
+
+func (x *chaos) draw(from, to time.Duration) time.Duration {
+	return from + time.Duration(x.rand.Int64N(int64(to-from)))
+}
+
+// A processFault befalls the first of the regions that it is given, or several, and
+// takes about as long as it is told.
+type processFault struct {
+	name string
+	do   func(x *chaos, nodes []*cluster.Node, what string, hold time.Duration)
+}
+
+var processFaults = []processFault{
+	{"kill -9", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+		n[0].Kill(x.t)
+		x.awaitWrites(what, n[1:]...)
+		x.pass(hold)
+		n[0].Start(x.t)
+		n[0].AwaitReady(x.t)
+	}},
+	{"kill -9 of all", func(x *chaos, n []*cluster.Node, _ string, _ time.Duration) {
+		for _, n := range n {
+			n.Kill(x.t)
+		}
+		for _, n := range n {
+			n.Start(x.t)
+		}
+		for _, n := range n {
+			n.AwaitReady(x.t)
+		}
+	}},
+	{"pause", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+		n[0].Pause(x.t)
+		defer n[0].Resume(x.t)
+		x.awaitWrites(what, n[1:]...)
+		x.pass(hold)
+	}},
+	{"rolling restart", func(x *chaos, n []*cluster.Node, what string, _ time.Duration) {
+		for i, one := range n {
+			if status := one.Stop(x.t); status != 0 {
+				x.t.Errorf("%s: SIGTERM ended it with status %d", one.Region, status)
+			}
+			x.awaitWrites(what, slices.Delete(slices.Clone(n), i, i+1)...)
+			one.Start(x.t)
+			one.AwaitReady(x.t)
+		}
+	}},
+	{"restart storm", func(x *chaos, n []*cluster.Node, _ string, _ time.Duration) {
+		for range stormRestarts {
+			one := n[x.rand.IntN(len(n))]
+			one.Kill(x.t)
+			one.Start(x.t)
+		}
+		for _, n := range n {
+			n.AwaitReady(x.t)
+		}
+	}},
+}
