@@ -199,6 +199,7 @@ type policyOutcome struct {
 	Shown  crdt.Dot        `json:"shown,omitzero"`
 	Value  json.RawMessage `json:"value,omitempty"`
 	Open   bool            `json:"open"`
+	Failed string          `json:"failed,omitempty"`
 	Why    string          `json:"why"`
 }
 
@@ -243,7 +244,7 @@ func explain(d *region.ConflictDetail, opts value.Options) conflictExplanation {
 		conflictSummary: summaryOf(d.Record), Explanation: d.Explain(), Past: d.Past,
 		Recorded: policyOutcome{
 			Policy: d.Policy.Spec, Name: d.Policy.Name, Hash: d.Policy.Hash,
-			Shown: d.Outcome.Shown, Value: d.Outcome.Value, Open: d.Outcome.Open, Why: d.Outcome.Why,
+			Shown: d.Outcome.Shown, Value: d.Outcome.Value, Open: d.Outcome.Open, Failed: d.Outcome.Failed, Why: d.Outcome.Why,
 		},
 		Present: outcomeJSON(d.Present, &d.PresentOutcome, opts),
 		Now:     conflictNow{Standing: d.Stands, Exists: d.Tag != "", Value: placeJSON(d.Place, opts)},
@@ -305,7 +306,7 @@ func placeJSON(p journal.Place, opts value.Options) json.RawMessage {
 func outcomeJSON(p journal.Policy, o *region.ConflictOutcome, opts value.Options) policyOutcome {
 	return policyOutcome{
 		Policy: p.Spec, Name: p.Name, Hash: p.Hash,
-		Shown: o.Shown, Value: placeJSON(o.Place, opts), Open: o.Open, Why: o.Why,
+		Shown: o.Shown, Value: placeJSON(o.Place, opts), Open: o.Open, Failed: o.Failed, Why: o.Why,
 	}
 }
 

@@ -86,6 +86,10 @@ func problemAdvice(c *cobra.Command, p *client.ProblemError) string {
 	switch {
 	case errors.Is(p, client.ErrUnknownCollection):
 		return `The first "meridian put" into a collection makes it, unless the region runs with --strict-collections.`
+	case p.Name() == "no-such-conflict":
+		return `"meridian conflicts list" shows those that this region saw.`
+	case p.Name() == "place-moved":
+		return `Read the document with "meridian get --include", and send its ETag by --if-match.`
 	case errors.Is(p, client.ErrNotFound) && c.Name() != nameVersions:
 		return `"meridian list COLLECTION" shows what there is. A document written in another region a moment ago may be on its way.`
 	case errors.Is(p, client.ErrPrecondition):

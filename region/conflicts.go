@@ -164,7 +164,9 @@ type ConflictOutcome struct {
 	Shown crdt.Dot
 	Place journal.Place
 	Open  bool
-	Why   string
+	// Failed says why the policy could not decide, "" if it could.
+	Failed string
+	Why    string
 }
 
 // Conflict explains one conflict by its id, present or past.
@@ -220,7 +222,7 @@ func newDetail(catalog *core.Catalog, snap store.Reader, record *journal.Record)
 	if err := d.fillVersions(snap); err != nil {
 		return nil, err
 	}
-	d.Present = journal.PolicyOf(d.Collection.Settings.Policy)
+	d.Present = core.PolicyAt(d.Collection, record.Path)
 	if d.state != nil && d.state.Heads().Visible() {
 		d.Tag = crdt.VersionTag(d.state.Heads().Dots())
 		view := d.state.View(catalog.Resolve(d.Collection, record.Document))

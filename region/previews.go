@@ -49,7 +49,8 @@ func (r *Region) PreviewConflict(ctx context.Context, id journal.ID, p conflict.
 	return d.preview(p), ctx.Err()
 }
 
-// PreviewConflicts does so for the last conflicts of a collection, the newest first.
+// PreviewConflicts does so for the last conflicts of a collection, the newest
+// first, if p were the collection's policy: its rules for fields stay.
 func (r *Region) PreviewConflicts(ctx context.Context, collection string, p conflict.Resolver, last int) ([]ConflictPreview, error) {
 	if last < 1 || last > MaxPreviews {
 		return nil, fmt.Errorf("%w: 1 to %d conflicts can be previewed at once, not %d", core.ErrInvalid, MaxPreviews, last)
@@ -74,7 +75,7 @@ func (r *Region) PreviewConflicts(ctx context.Context, collection string, p conf
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, d.preview(p))
+		out = append(out, d.preview(conflict.At(col.Settings.Fields.Over(p), record.Path)))
 	}
 	return out, nil
 }
@@ -106,7 +107,7 @@ func (d *detail) outcome(resolve crdt.Resolve) ConflictOutcome {
 			}
 		}
 	}
-	recorded := ConflictOutcome{Shown: d.Outcome.Shown, Open: d.Outcome.Open, Why: d.Outcome.Why}
+	recorded := ConflictOutcome{Shown: d.Outcome.Shown, Open: d.Outcome.Open, Failed: d.Outcome.Failed, Why: d.Outcome.Why}
 	if k := slices.IndexFunc(d.Versions, func(v journal.Version) bool { return v.Dot == d.Outcome.Shown }); k >= 0 && d.Values[k] != nil {
 		recorded.Place = *d.Values[k]
 	}
@@ -138,7 +139,7 @@ func dotsOf(r *crdt.Resolved) []crdt.Dot {
 }
 
 func outcomeOf(f *crdt.Resolved, view crdt.View) ConflictOutcome {
-	out := ConflictOutcome{Open: f.Open, Why: f.Reason}
+	out := ConflictOutcome{Open: f.Open, Failed: f.Failed, Why: f.Reason}
 	if f.Shown < 0 || f.Shown >= len(f.Versions) {
 		out.Place = journal.Place{There: true, Value: f.Value}
 		return out

@@ -146,8 +146,8 @@ type Version struct {
 // A Policy is the one that was asked.
 type Policy struct {
 	Name string `json:"name"`
-	// Hash is of the whole policy as it stands in the settings, Spec that itself
-	// unless it is long.
+	// Hash is that of the script or, without one, of the policy as it stands in
+	// the settings. Spec is that itself, unless it is long.
 	Hash string          `json:"hash"`
 	Spec json.RawMessage `json:"spec,omitempty"`
 }
@@ -158,7 +158,9 @@ type Outcome struct {
 	Shown crdt.Dot        `json:"shown,omitzero"`
 	Value json.RawMessage `json:"value,omitempty"`
 	Open  bool            `json:"open,omitempty"`
-	Why   string          `json:"why"`
+	// Failed says why the policy could not decide, "" if it could.
+	Failed string `json:"failed,omitempty"`
+	Why    string `json:"why"`
 }
 
 // A Settlement says how a conflict ended.
@@ -251,17 +253,12 @@ func PolicyOf(p conflict.Resolver) Policy {
 		return Policy{Name: "unknown"}
 	}
 	sum := sha256.Sum256(spec)
-	out := Policy{Name: "unknown", Hash: hex.EncodeToString(sum[:8])}
+	out := Policy{Name: conflict.Name(p), Hash: conflict.Hash(p)}
+	if out.Hash == "" {
+		out.Hash = hex.EncodeToString(sum[:8])
+	}
 	if len(spec) <= MaxSpecBytes {
 		out.Spec = spec
-	}
-	switch s := p.Spec().(type) {
-	case string:
-		out.Name = s
-	case map[string]any:
-		for name := range s { // it has one member
-			out.Name = name
-		}
 	}
 	return out
 }
@@ -285,7 +282,7 @@ func (r *Record) Show(c crdt.Conflict, out crdt.Outcome, regionOf func(crdt.Repl
 		}
 		r.Versions = append(r.Versions, w)
 	}
-	r.Outcome = Outcome{Open: out.Open, Why: out.Reason}
+	r.Outcome = Outcome{Open: out.Open, Failed: out.Failed, Why: out.Reason}
 	switch {
 	case out.Shown >= 0 && out.Shown < len(c.Versions):
 		r.Outcome.Shown = c.Versions[out.Shown].Dot

@@ -305,8 +305,13 @@ func (c *Core) startRecord(e *entry, col *Collection, s *standing) (*journal.Rec
 		return nil, nil // dropped
 	}
 	r.ID, r.Collection, r.Name, r.Document = s.ID, col.Incarnation, col.Name, e.key.ID
-	r.Type, r.Policy, r.Kind = e.state.Type().String(), journal.PolicyOf(conflict.At(col.Settings.Resolver(), s.Path)), ""
+	r.Type, r.Policy, r.Kind = e.state.Type().String(), PolicyAt(col, s.Path), ""
 	return r, nil
+}
+
+// PolicyAt describes the policy that decides conflicts at a path.
+func PolicyAt(col *Collection, path string) journal.Policy {
+	return journal.PolicyOf(conflict.At(col.Settings.Resolver(), path))
 }
 
 // outcome asks the collection's policy about a conflict by itself.

@@ -33,7 +33,7 @@ func (c *Core) overruled(e *entry, col *Collection, deletion, write crdt.Head, v
 	r := &journal.Record{
 		ID:         journal.IDOf(e.key.Collection, e.key.ID, "", dotsOf(&con)),
 		Collection: col.Incarnation, Name: col.Name, Document: e.key.ID,
-		Type: e.state.Type().String(), Policy: journal.PolicyOf(col.Settings.Policy), Kind: journal.Overruled,
+		Type: e.state.Type().String(), Policy: PolicyAt(col, ""), Kind: journal.Overruled,
 	}
 	r.Show(con, crdt.Outcome{Shown: -1, Reason: fmt.Sprintf(
 		"a deletion in this mode wins over writes that had not seen it, so %s's deletion stands and %s's write does not; neither had seen the other",
