@@ -435,7 +435,11 @@ func FuzzCompile(f *testing.F) {
 		f.Add(body(leak))
 	}
 	f.Fuzz(func(t *testing.T, source string) {
+		start := time.Now()
 		s, err := sandbox.Compile(source)
+		if took := time.Since(start); took > sandbox.MaxTime {
+			t.Fatalf("it took %v to compile", took)
+		}
 		if err != nil {
 			if !errors.Is(err, sandbox.ErrSource) {
 				t.Fatal(err)
