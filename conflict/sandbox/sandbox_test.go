@@ -5,6 +5,7 @@ import (
 	"math"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -427,6 +428,25 @@ func TestI07_ResultsDoNotDependOnTheRealm(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestScriptsRunInManyGoroutines(t *testing.T) {
+	s := compile(t, probe)
+	want, err := s.Call(two(), aContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				if r, err := s.Call(two(), aContext); err != nil || !value.Equal(r.Value, want.Value) || r.Steps != want.Steps {
+					t.Errorf("%+v, error %v", r, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func FuzzCompile(f *testing.F) {
