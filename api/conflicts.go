@@ -457,8 +457,9 @@ func (s *Server) restoreConflict(x *exchange, r *http.Request) error {
 	if ask.Dot, err = crdt.ParseDot(text); err != nil {
 		return problemf(malformedRequest, "\"dot\" names the version to be restored; take it from GET /v1/conflicts/%s", id)
 	}
-	if q := parseQuery(r); q.err != nil {
-		return q.err
+	q := parseQuery(r, paramAcks)
+	if err := x.askAcks(&q); err != nil {
+		return err
 	}
 	if ask.If, err = headerCondition(r.Header); err != nil {
 		return err
@@ -468,11 +469,14 @@ func (s *Server) restoreConflict(x *exchange, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
 	defer cancel()
-	receipt, err := s.region.RestoreConflict(ctx, ask)
+	// A collection's default does not hold here: which one it is stands in the log.
+	receipt, err := x.acknowledged(r, func(await time.Duration) (core.Receipt, error) {
+		ask.Await = await
+		return s.region.RestoreConflict(ctx, ask)
+	})
 	if err != nil {
 		return err
 	}
-	x.saw(receipt.Have)
 	s.answerReceipt(x, r, &receipt)
 	return nil
 }

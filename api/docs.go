@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -294,21 +295,10 @@ func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receip
 	if err := x.defaultAcks(&w); err != nil {
 		return core.Receipt{}, err
 	}
-	if x.needsOthers(x.acks.quorum) {
-		leave, err := x.queue()
-		if err != nil {
-			return core.Receipt{}, err
-		}
-		defer leave()
-		w.Await = x.remaining(r)
-	}
-	receipt, err := s.region.Write(ctx, w)
-	if err != nil {
-		return receipt, err
-	}
-	x.saw(receipt.Have)
-	x.collectAcks(r, receipt.Dot)
-	return receipt, nil
+	return x.acknowledged(r, func(await time.Duration) (core.Receipt, error) {
+		w.Await = await
+		return s.region.Write(ctx, w)
+	})
 }
 
 // answerReceipt answers the write of one document.

@@ -27,8 +27,14 @@ var _ Region = (*region.Region)(nil)
 // A world is some regions on one memory network, each behind a Server. It lives
 // in a synctest bubble.
 type world struct {
-	t       *testing.T
-	net     *memnet.Network
+	t      *testing.T
+	net    *memnet.Network
+	names  []string
+	tune   func(*region.Config, *Config)
+	stores map[string]*memstore.Store
+	stops  map[string]func()
+
+	mu      sync.RWMutex // of regions and servers, for tests that start some again
 	regions map[string]*region.Region
 	servers map[string]*Server
 }
@@ -37,46 +43,64 @@ type world struct {
 func inWorld(t *testing.T, names []string, tune func(*region.Config, *Config), test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, net: memnet.New(memnet.Options{}), regions: map[string]*region.Region{}, servers: map[string]*Server{}}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		for _, name := range names {
-			tr, err := w.net.Transport(name, transport.Config{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			peers := map[string]string{}
-			for _, n := range names {
-				if n != name {
-					peers[n] = memnet.Addr(n)
-				}
-			}
-			rc := region.Config{Region: name, Cluster: "test", Peers: peers, Logger: slog.New(slog.DiscardHandler)}
-			var sc Config
-			if tune != nil {
-				tune(&rc, &sc)
-			}
-			r, err := region.New(rc, memstore.New(), tr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			wg.Go(func() {
-				if err := r.Run(ctx); err != nil {
-					t.Errorf("region %s: %v", name, err)
-				}
-			})
-			sc.Region = r
-			s, err := NewServer(sc)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.regions[name], w.servers[name] = r, s
+		w := &world{
+			t: t, net: memnet.New(memnet.Options{}), names: names, tune: tune,
+			stores: map[string]*memstore.Store{}, stops: map[string]func(){},
+			regions: map[string]*region.Region{}, servers: map[string]*Server{},
 		}
+		for _, name := range names {
+			w.stores[name] = memstore.New()
+			w.start(name)
+		}
+		defer func() {
+			for _, name := range names {
+				w.stops[name]()
+			}
+		}()
 		w.settle()
 		test(w)
 	})
+}
+
+// start runs a region on its store, behind a new server.
+func (w *world) start(name string) {
+	w.t.Helper()
+	tr, err := w.net.Transport(name, transport.Config{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	peers := map[string]string{}
+	for _, n := range w.names {
+		if n != name {
+			peers[n] = memnet.Addr(n)
+		}
+	}
+	rc := region.Config{Region: name, Cluster: "test", Peers: peers, Logger: slog.New(slog.DiscardHandler)}
+	var sc Config
+	if w.tune != nil {
+		w.tune(&rc, &sc)
+	}
+	r, err := region.New(rc, w.stores[name], tr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx); err != nil {
+			w.t.Errorf("region %s: %v", name, err)
+		}
+	}()
+	sc.Region = r
+	s, err := NewServer(sc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.regions[name], w.servers[name] = r, s
+	w.stops[name] = func() { cancel(); <-done }
 }
 
 // alone runs a test with one region.
@@ -114,6 +138,8 @@ type call struct {
 // on starts a request to a region. The body may be a string, an io.Reader or nil.
 func (w *world) on(name, method, path string, body any) *call {
 	w.t.Helper()
+	w.mu.RLock()
+	defer w.mu.RUnlock()
 	return request(w.t, w.servers[name], method, path, body)
 }
 
@@ -151,6 +177,15 @@ type reply struct {
 	status int
 	http.Header
 	body string
+}
+
+// send makes the request and returns what came, and the token, whatever it is.
+func (c *call) send() (token string, r *reply) {
+	c.t.Helper()
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, c.r)
+	res := w.Result()
+	return res.Header.Get(HeaderToken), &reply{c.t, res.StatusCode, res.Header, w.Body.String()}
 }
 
 // gives makes the request and checks the status, and what has to hold of every answer.

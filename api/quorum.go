@@ -91,6 +91,26 @@ func (x *exchange) defaultAcks(w *core.Write) error {
 // needsOthers reports whether other regions have to be waited for.
 func (x *exchange) needsOthers(q core.Quorum) bool { return !q.Met(x.s.regionName) }
 
+// acknowledged makes a write and waits for the acknowledgements that it asks for.
+func (x *exchange) acknowledged(r *http.Request, write func(await time.Duration) (core.Receipt, error)) (core.Receipt, error) {
+	var await time.Duration
+	if x.needsOthers(x.acks.quorum) {
+		leave, err := x.queue()
+		if err != nil {
+			return core.Receipt{}, err
+		}
+		defer leave()
+		await = x.remaining(r)
+	}
+	receipt, err := write(await)
+	if err != nil {
+		return receipt, err
+	}
+	x.saw(receipt.Have)
+	x.collectAcks(r, receipt.Dot)
+	return receipt, nil
+}
+
 // collectAcks waits for the acknowledgements of a write that is durable here.
 func (x *exchange) collectAcks(r *http.Request, d crdt.Dot) {
 	if x.acks.wanted == "" {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -267,6 +268,41 @@ func TestTokenAsCookie(t *testing.T) {
 		w.on("eu-west", "GET", aDoc, nil).with("Cookie", "meridian-token=garbage").gives(200)
 		if r := w.do("GET", aDoc, nil).with("Cookie", cookie).with("X-Forwarded-Proto", "https").gives(200); !strings.Contains(r.Get("Set-Cookie"), "; Secure") {
 			t.Error("not for https only")
+		}
+	})
+}
+
+// The staleness of a read is that of the region heard least recently.
+func TestStalenessOfEachRegion(t *testing.T) {
+	far(t, func(w *world) {
+		staleness := func() (map[string]int64, int64) {
+			var s struct {
+				Regions []struct {
+					Region      string
+					StalenessMs int64 `json:"staleness_ms"`
+				}
+			}
+			r := w.do("GET", "/v1/cluster", nil).gives(200).json(&s)
+			all := map[string]int64{}
+			for _, p := range s.Regions {
+				all[p.Region] = p.StalenessMs
+			}
+			header, err := strconv.ParseInt(r.Get(HeaderStaleness), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all, header
+		}
+		time.Sleep(10 * time.Second)
+		// Each region reports twice a second.
+		if all, header := staleness(); len(all) != 2 || max(all["eu-west"], all["ap-south"]) > 600 || header > 600 {
+			t.Errorf("linked: %v, header %d", all, header)
+		}
+		w.net.Cut("us-east", "ap-south")
+		w.net.Cut("eu-west", "ap-south")
+		time.Sleep(20 * time.Second)
+		if all, header := staleness(); all["eu-west"] > 600 || all["ap-south"] < 19_000 || header < all["ap-south"]-100 || header > all["ap-south"]+100 {
+			t.Errorf("cut: %v, header %d", all, header)
 		}
 	})
 }

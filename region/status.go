@@ -84,6 +84,9 @@ type RegionStatus struct {
 	ClockOffsetMs float64 `json:"clock_offset_ms"`
 	// LastHeard is when news of it last came, over any path.
 	LastHeard *time.Time `json:"last_heard,omitempty"`
+	// StalenessMs is the age of that news; if there never was any, the time since
+	// the start.
+	StalenessMs int64 `json:"staleness_ms"`
 	// Hears are the regions that it says it hears.
 	Hears []string   `json:"hears"`
 	Link  LinkStatus `json:"link"`
@@ -149,6 +152,11 @@ func (r *Region) regionStatus(p core.PeerStatus, state transport.PeerState) Regi
 	if !p.Replica.IsZero() {
 		out.Replica = p.Replica.String()
 	}
+	heard := r.started
+	if p.LastHeard.After(heard) {
+		heard = p.LastHeard
+	}
+	out.StalenessMs = max(r.cfg.Clock().Sub(heard), 0).Milliseconds()
 	if !p.LastHeard.IsZero() {
 		t := p.LastHeard.UTC()
 		out.LastHeard = &t

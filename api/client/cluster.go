@@ -52,6 +52,7 @@ type Region struct {
 	Missing       uint64     `json:"missing"`
 	ClockOffsetMs float64    `json:"clock_offset_ms"`
 	LastHeard     *time.Time `json:"last_heard,omitempty"`
+	StalenessMs   int64      `json:"staleness_ms"`
 	Hears         []string   `json:"hears"`
 	Link          Link       `json:"link"`
 }

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/meridiandb/meridian/conflict/journal"
 	"github.com/meridiandb/meridian/crdt"
@@ -26,6 +27,8 @@ type Restore struct {
 	Conflict journal.ID
 	Dot      crdt.Dot
 	If       Condition
+	// Await is for how long acknowledgements of other regions will be waited for.
+	Await time.Duration
 }
 
 func (c *Core) restore(ask Restore) (Receipt, error) {
@@ -58,7 +61,7 @@ func (c *Core) restore(ask Restore) (Receipt, error) {
 	stood := r.Settled == nil && r.Kind != journal.Overruled
 	receipt, err := c.write(Write{Docs: []DocWrite{{
 		Collection: col.Incarnation.String(), ID: r.Document, Edit: edit, If: ask.If,
-	}}})
+	}}, Await: ask.Await})
 	if err != nil || stood {
 		return receipt, err // the conflict ends by the write
 	}
