@@ -224,7 +224,7 @@ func (x *chaos) judge(docs int) {
 	}
 	x.t.Logf("%d faults: %s; packets: %+v", total, strings.Join(faults, ", "), x.net.Total())
 	x.t.Logf("%d rounds, converged after the last heal: %v; checked in %v", len(x.converge), x.converge, checked.Round(time.Millisecond))
-	if results[history.OK] == 0 || total == 0 {
+	if results[history.OK] == 0 || total == 0 || x.net.Total().Delivered == 0 {
 		x.t.Error("nothing has happened: the test shows nothing")
 	}
 }
