@@ -15,8 +15,9 @@ type Type uint8
 
 // The types. Their numbers are part of the wire and store formats.
 const (
-	TypeDocument Type = 1
-	TypeRegister Type = 2
+	TypeDocument  Type = 1
+	TypeRegister  Type = 2
+	TypeAutomerge Type = 3
 )
 
 func (t Type) String() string {
@@ -25,6 +26,8 @@ func (t Type) String() string {
 		return "document"
 	case TypeRegister:
 		return "register"
+	case TypeAutomerge:
+		return "automerge"
 	}
 	return fmt.Sprintf("type(%d)", uint8(t))
 }
@@ -142,6 +145,9 @@ const (
 	// Path, or of the document), or deletes the document if Value is absent
 	// and Mode is set.
 	EditResolve
+	// EditImport takes in what Raw holds, in the type's own encoding: the
+	// changes that a client of its made. Only types that have one.
+	EditImport
 )
 
 // An Edit is what a client asks to be done to one document.
@@ -159,6 +165,11 @@ type Edit struct {
 	// on, for a client that brings it along. EditPut only.
 	BaseValue    any
 	HasBaseValue bool
+	// Raw is what EditImport takes in. It comes from a client: types check it.
+	Raw []byte
+	// Collection and ID name the document, for types that mint ids within it.
+	Collection Dot
+	ID         string
 }
 
 // A State is the replicated state of one document. Equal sets of applied

@@ -1,0 +1,211 @@
+package automerge
+
+import (
+	"slices"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/automerge/internal/lib"
+	"github.com/meridiandb/meridian/crdt/automerge/validate"
+)
+
+// A record is a change of a rebuild.
+type record struct {
+	change   *validate.Change
+	entry    entry // its carriers
+	excluded bool  // by a fork
+	lives    bool
+}
+
+// rebuild works out from everything that is known, and the changes of a
+// mutation, what lives. It is for what happens rarely: an edit that is
+// concurrent with a deletion and a new beginning, and forked actors.
+func (s *State) rebuild(at crdt.Dot, cs []*validate.Change, by carrier) error {
+	rs := &records{byHash: map[Hash]*record{}}
+	if err := rs.gather(s); err != nil {
+		return err
+	}
+	for _, c := range cs {
+		rs.put(c, by)
+	}
+	if err := rs.order(); err != nil {
+		return err
+	}
+	forked := rs.exclude()
+	rs.live()
+	live, out, err := rs.split()
+	if err != nil {
+		return err
+	}
+	s.live, s.shared, s.era = live, false, at
+	s.aside = aside{loose: out, fresh: s.fresh, forked: forked}
+	if s.aside.empty() {
+		s.aside = aside{}
+	}
+	return nil
+}
+
+type records struct {
+	byHash map[Hash]*record
+	list   []*record
+}
+
+func (rs *records) put(c *validate.Change, by ...carrier) {
+	r, ok := rs.byHash[c.Hash]
+	if !ok {
+		r = &record{change: c}
+		rs.byHash[c.Hash] = r
+		rs.list = append(rs.list, r)
+	}
+	for _, b := range by {
+		r.entry.carry(b)
+	}
+}
+
+func (rs *records) gather(s *State) error {
+	for _, c := range []*content{s.base, s.live} {
+		if c == nil || c.empty() {
+			continue
+		}
+		h, err := c.open()
+		if err != nil {
+			return corrupt("%v", err)
+		}
+		cs, err := c.all(h.doc)
+		c.give(h)
+		if err != nil {
+			return corrupt("%v", err)
+		}
+		for _, ch := range cs {
+			e := c.entry(ch.Actor(), ch.Seq)
+			if e == nil {
+				return corrupt("a change that nothing is known of")
+			}
+			rs.put(ch, e.carriers...)
+		}
+	}
+	for _, l := range s.loose {
+		c, err := validate.ParseChange(l.raw, peerLimits)
+		if err != nil {
+			return corrupt("%v", err)
+		}
+		rs.put(c, l.carriers...)
+	}
+	return nil
+}
+
+// order sorts the records such that dependencies come first.
+func (rs *records) order() error {
+	sorted := make([]*record, 0, len(rs.list))
+	const (
+		open = 1
+		done = 2
+	)
+	state := make(map[*record]int, len(rs.list))
+	todo := slices.Clone(rs.list)
+	slices.Reverse(todo)
+	for len(todo) > 0 {
+		r := todo[len(todo)-1]
+		if state[r] != 0 {
+			todo = todo[:len(todo)-1]
+			if state[r] == open {
+				state[r] = done
+				sorted = append(sorted, r)
+			}
+			continue
+		}
+		state[r] = open
+		for _, d := range r.change.Deps {
+			dep, ok := rs.byHash[d]
+			if !ok {
+				return corrupt("a change depends on %v, which is not there", d)
+			}
+			if state[dep] == 0 {
+				todo = append(todo, dep)
+			}
+		}
+	}
+	rs.list = sorted
+	return nil
+}
+
+// exclude takes out all but one of the changes that have an actor and number in
+// common, and what depends on them.
+func (rs *records) exclude() (forked bool) {
+	type place struct {
+		actor string
+		seq   uint64
+	}
+	first := map[place]*record{}
+	for _, r := range rs.list {
+		p := place{r.change.Actor(), r.change.Seq}
+		other, ok := first[p]
+		switch {
+		case !ok:
+			first[p] = r
+			continue
+		case compareCarriers(r.entry.carriers[0], other.entry.carriers[0]) < 0 ||
+			compareCarriers(r.entry.carriers[0], other.entry.carriers[0]) == 0 && compareHashes(r.change.Hash, other.change.Hash) < 0:
+			other.excluded = true
+			first[p] = r
+		default:
+			r.excluded = true
+		}
+		forked = true
+	}
+	for _, r := range rs.list {
+		for _, d := range r.change.Deps {
+			r.excluded = r.excluded || rs.byHash[d].excluded
+		}
+	}
+	return forked
+}
+
+// live marks what is not covered, and what that depends on.
+func (rs *records) live() {
+	for i := len(rs.list) - 1; i >= 0; i-- {
+		r := rs.list[i]
+		if r.excluded {
+			continue
+		}
+		r.lives = r.lives || !r.entry.covered()
+		if r.lives {
+			for _, d := range r.change.Deps {
+				rs.byHash[d].lives = true
+			}
+		}
+	}
+}
+
+// split makes a content of what lives, and lists the rest.
+func (rs *records) split() (*content, []loose, error) {
+	c := &content{}
+	var rest []loose
+	var raw []byte
+	for _, r := range rs.list {
+		if !r.lives {
+			rest = append(rest, loose{raw: r.change.Raw, carriers: r.entry.carriers})
+			continue
+		}
+		if r.change.Seq != c.length(r.change.Actor())+1 {
+			return nil, nil, corrupt("change %v is not the next one of its actor", r.change.Hash)
+		}
+		c.note(r.change, r.entry.carriers)
+		raw = append(raw, r.change.Raw...)
+	}
+	if c.empty() {
+		return c, rest, nil
+	}
+	d, err := lib.New()
+	if err != nil {
+		return nil, nil, corrupt("%v", err)
+	}
+	h := &loaded{doc: d}
+	if err := applyTo(h, nil, raw, c.heads); err != nil {
+		h.free()
+		return nil, nil, err
+	}
+	c.tail = raw
+	c.compact(d)
+	c.give(h)
+	return c, rest, nil
+}
