@@ -37,7 +37,11 @@ func (n *node) committed(fx core.Effects) bool {
 	n.catalog = fx.Catalog
 	n.checkI13WholeChanges(fx.Batch)
 	for i := range fx.Batch.Docs {
-		n.checkI14Document(fx.Batch.Docs[i].Key)
+		k := fx.Batch.Docs[i].Key
+		n.checkI14Document(k)
+		if ref := n.shadow[k]; ref != nil {
+			n.checkConflictLog(k, ref)
+		}
 	}
 	n.checkI05SameDigests()
 	return n.w.failure == nil

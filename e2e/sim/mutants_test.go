@@ -98,6 +98,16 @@ var mutants = []mutant{
 		old: "	b = binary.AppendUvarint(b, uint64(c.forgotten))\n", new: "	b = binary.AppendUvarint(b, 0)\n",
 	},
 	{
+		name: "forget what stood in a document when it is read again", pkg: "region/core",
+		old: "if e.fresh || c.conflicts.Idle() {", new: "if true {",
+		caught: "checkI05SameConflicts",
+	},
+	{
+		name: "look for conflicts only where there are several heads", pkg: "region/core",
+		old: "if len(heads) < 2 && len(e.watched.now) == 0 {", new: "if len(heads) < 2 {",
+		caught: "checkI05SameConflicts",
+	},
+	{
 		name: "fixed: cache documents of a collection that was not made", pkg: "region/core",
 		old: "			c.cache.remove(t.entry)\n", new: "",
 		caught: "step",
