@@ -59,10 +59,18 @@ func (c *Core) askProof(p *peer) {
 	c.send(p.name, wire.Request{ID: p.proof, Spans: []crdt.Span{{Replica: c.replica, From: have, To: have}}})
 }
 
-// remindProof asks again where no answer came.
-func (c *Core) remindProof() {
+// watchOwn looks for peers that have come to hold changes of ours that we do
+// not have, and asks for their proof, again where no answer came.
+func (c *Core) watchOwn() {
 	for _, name := range c.peerNames() {
-		if p := c.peers[name]; !p.lost.IsZero() && c.hears(p) && c.uptime-p.proofAt >= c.cfg.Timing.RequestTimeout {
+		p := c.peers[name]
+		if !c.hears(p) {
+			continue
+		}
+		if seq := p.have.Get(c.replica); seq > c.have.Get(c.replica) {
+			c.doubt(p, crdt.Dot{Replica: c.replica, Seq: seq})
+		}
+		if !p.lost.IsZero() && c.uptime-p.proofAt >= c.cfg.Timing.RequestTimeout {
 			c.askProof(p)
 		}
 	}

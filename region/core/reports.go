@@ -91,7 +91,7 @@ func (c *Core) synchronise() {
 		c.sync.samples = append(c.sync.samples, sample{c.uptime, c.have})
 	}
 	c.pull()
-	c.remindProof()
+	c.watchOwn()
 }
 
 // behind is for how long a peer has lacked something of ours.
