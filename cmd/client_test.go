@@ -2,6 +2,9 @@ package cmd
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -209,5 +212,37 @@ func TestCerts(t *testing.T) {
 	info, err := os.Stat(filepath.Join(dir, "a.key"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
+	}
+}
+
+func TestAcksAndReadsAcrossRegions(t *testing.T) {
+	s := serveOne(t)
+	t.Setenv("MERIDIAN_ADDR", s.url)
+	must(t, "put", "carts", "c1", `{}`, "--acks", "all")
+	got := decode[gotDocument](t, must(t, "get", "carts", "c1", "--read", "quorum", "--json"))
+	if len(got.Read) != 1 || got.Read[0] != "us-east" {
+		t.Errorf("%+v", got)
+	}
+	if out := must(t, "get", "carts", "c1", "--read", "1", "-i"); !strings.Contains(out, "Read: us-east\n") {
+		t.Error(out)
+	}
+	mustFail(t, StatusFailed, []string{"put", "carts", "c1", `{}`, "--acks", "2"}, "422 invalid", "the cluster has 1")
+	mustFail(t, StatusFailed, []string{"versions", "carts", "c1", "--read", "mars"}, "422 invalid", "no region")
+	must(t, "patch", "carts", "c1", `{"a": 1}`, "--acks", "us-east", "--wait", "1s")
+	if d := decode[deleted](t, must(t, "delete", "carts", "c1", "--acks", "majority", "--json")); !d.Deleted || d.Pending || len(d.Acked) != 1 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestWritesThatAreNotAcknowledgedFail(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(client.HeaderAcked, "us-east,eu-west")
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"id":"c1","created":true}`)
+	}))
+	defer srv.Close()
+	for _, args := range [][]string{{"put", "carts", "c1", "{}"}, {"patch", "carts", "c1", "{}"}, {"delete", "carts", "c1"}} {
+		mustFail(t, StatusFailed, append(args, "--addr", srv.URL, "--acks", "all"),
+			"durable in us-east, eu-west and stands", "not acknowledged in time by all", "Do not write again")
 	}
 }

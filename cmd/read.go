@@ -13,8 +13,20 @@ import (
 
 const typesUsage = `show counters, sets and texts as {"$counter": 5} and the like, not as plain JSON`
 
+const readHelp = `--read asks for an answer that is not older than what other regions hold, when they are
+asked: "quorum" (more than half of them), "all", so many, or those that are named. If
+they do not answer in time (--wait) the command fails.`
+
+// addRead adds the flags of reads across regions.
+func addRead(c *cobra.Command, o *client.ReadOptions) {
+	c.Flags().BoolVar(&o.Types, "types", false, typesUsage)
+	c.Flags().StringVar(&o.Read, "read", "", "be as new as these `regions`: local, quorum, all, a number, or names")
+	c.Flags().DurationVar(&o.Wait, "wait", 0, "how long the region may wait for others, in whole seconds (default 2s)")
+}
+
 func newGet(a *app) *cobra.Command {
-	var types, versions, include, asJSON bool
+	var versions, include, asJSON bool
+	var o client.ReadOptions
 	c := &cobra.Command{
 		Use:   "get COLLECTION ID",
 		Short: "Read a document",
@@ -22,7 +34,9 @@ func newGet(a *app) *cobra.Command {
 
 The ETag, which --include shows, names the version that was read: "put", "patch" and
 "delete" take it by --if-match, to write only if it still is the present one, or by
---base, to have an edit of it merged with what others have written since.`,
+--base, to have an edit of it merged with what others have written since.
+
+` + readHelp,
 		Example: `  meridian get carts c1
   meridian get carts c1 --include
   meridian get carts c1 --json | jq -r .etag
@@ -31,7 +45,7 @@ The ETag, which --include shows, names the version that was read: "put", "patch"
 		Args:    exactArgs("COLLECTION", "ID"),
 	}
 	t := a.addTarget(c)
-	c.Flags().BoolVar(&types, "types", false, typesUsage)
+	addRead(c, &o)
 	c.Flags().BoolVar(&versions, nameVersions, false, `show all concurrent versions, as "meridian versions" does`)
 	c.Flags().BoolVarP(&include, "include", "i", false, "show the ETag, the region and conflicts, before the document")
 	addJSONFlag(c, &asJSON)
@@ -41,14 +55,14 @@ The ETag, which --include shows, names the version that was read: "put", "patch"
 			return err
 		}
 		if versions {
-			return a.showVersions(c, cl, args[0], args[1], types, asJSON)
+			return a.showVersions(c, cl, args[0], args[1], o, asJSON)
 		}
-		d, err := cl.Get(c.Context(), args[0], args[1], types)
+		d, err := cl.GetWith(c.Context(), args[0], args[1], o)
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			return a.printJSON(gotDocument{d.Document, args[0], d.Region, d.Staleness.Milliseconds(), d.Policy, d.Conflicts})
+			return a.printJSON(gotDocument{d.Document, args[0], d.Region, d.Staleness.Milliseconds(), d.Policy, d.Conflicts, d.Regions})
 		}
 		if include {
 			a.printIncluded(d)
@@ -66,10 +80,15 @@ type gotDocument struct {
 	StalenessMs int64  `json:"staleness_ms"`
 	Policy      string `json:"policy,omitempty"`
 	Conflicts   int    `json:"conflicts,omitempty"`
+	// Read are the regions that the answer is as new as, with --read.
+	Read []string `json:"read,omitempty"`
 }
 
 func (a *app) printIncluded(d *client.Read) {
 	fmt.Fprintf(a.out, "ETag: %s\nRegion: %s\nStaleness: %v\n", printable(d.ETag), printable(d.Region), d.Staleness)
+	if len(d.Regions) > 0 {
+		fmt.Fprintf(a.out, "Read: %s\n", printable(strings.Join(d.Regions, ", ")))
+	}
 	if d.Conflicts > 0 {
 		fmt.Fprintf(a.out, "Conflicts: %d, settled by %s\n", d.Conflicts, printable(d.Policy))
 	}
@@ -185,7 +204,8 @@ func (a *app) listCollections(c *cobra.Command, cl *client.Client, asJSON bool) 
 const nameVersions = "versions"
 
 func newVersions(a *app) *cobra.Command {
-	var types, asJSON bool
+	var asJSON bool
+	var o client.ReadOptions
 	c := &cobra.Command{
 		Use:   nameVersions + " COLLECTION ID",
 		Short: "Show the concurrent versions of a document",
@@ -193,27 +213,29 @@ func newVersions(a *app) *cobra.Command {
 and when each was written, which one a plain read shows, and why. Nothing of this is lost
 until a later write covers it.
 
-The ETag covers all versions: a put with --if-match and this ETag replaces them.`,
+The ETag covers all versions: a put with --if-match and this ETag replaces them.
+
+` + readHelp,
 		Example: `  meridian versions carts c1
   meridian versions carts c1 --json | jq '.conflicts[].why'`,
 		GroupID: groupClient,
 		Args:    exactArgs("COLLECTION", "ID"),
 	}
 	t := a.addTarget(c)
-	c.Flags().BoolVar(&types, "types", false, typesUsage)
+	addRead(c, &o)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cl, err := t.connect(c)
 		if err != nil {
 			return err
 		}
-		return a.showVersions(c, cl, args[0], args[1], types, asJSON)
+		return a.showVersions(c, cl, args[0], args[1], o, asJSON)
 	}
 	return c
 }
 
-func (a *app) showVersions(c *cobra.Command, cl *client.Client, collection, id string, types, asJSON bool) error {
-	v, err := cl.Versions(c.Context(), collection, id, types)
+func (a *app) showVersions(c *cobra.Command, cl *client.Client, collection, id string, o client.ReadOptions, asJSON bool) error {
+	v, err := cl.VersionsWith(c.Context(), collection, id, o)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (t *target) clients(c *cobra.Command) ([]*client.Client, error) {
 	return all, nil
 }
 
-// connect returns a client of the nearest region.
+// connect returns a client of the nearest region, and of the others if it fails.
 func (t *target) connect(c *cobra.Command) (*client.Client, error) {
 	all, err := t.clients(c)
 	if err != nil {
@@ -59,7 +59,7 @@ func (t *target) connect(c *cobra.Command) (*client.Client, error) {
 	if len(all) == 1 {
 		return all[0], nil
 	}
-	cl, err := client.Nearest(c.Context(), t.addrs...)
+	cl, err := client.Open(c.Context(), t.addrs...)
 	if err == nil {
 		t.a.atEnd = append(t.a.atEnd, cl.Close)
 	}

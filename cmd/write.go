@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,29 @@ func addConditions(c *cobra.Command, o *client.WriteOptions) {
 
 func addBase(c *cobra.Command, o *client.WriteOptions) {
 	c.Flags().StringVar(&o.Base, "base", "", "the `ETag` of the older version that the edit was made on")
+}
+
+const acksHelp = `--acks waits until other regions hold the write durably too: so many in all, "majority",
+"all", or those that are named. If they do not in time (--wait) the write stands where it
+is, goes on to the others, and the command says so and fails.`
+
+// addAcks adds the flags of waiting for other regions.
+func addAcks(c *cobra.Command, o *client.WriteOptions) {
+	c.Flags().StringVar(&o.Acks, "acks", "", "wait until these `regions` hold the write: a number, majority, all, or names")
+	c.Flags().DurationVar(&o.Wait, "wait", 0, "how long the region may wait, in whole seconds (default 2s)")
+}
+
+// checkAcks makes an error of acknowledgements that have not come.
+func checkAcks(r *client.Receipt, o *client.WriteOptions) error {
+	if !r.Pending {
+		return nil
+	}
+	asked := o.Acks
+	if asked == "" {
+		asked = "as many regions as the collection asks for"
+	}
+	return advise(fmt.Errorf("the write is durable in %s and stands, but was not acknowledged in time by %s", strings.Join(r.Acked, ", "), asked),
+		`Do not write again: it goes on to the others by itself. "meridian status" shows how far they are behind.`)
 }
 
 func checkConditions(c *cobra.Command, o *client.WriteOptions) error {
@@ -43,16 +67,27 @@ type written struct {
 }
 
 // finishWrite prints the receipt of a write.
-func (a *app) finishWrite(collection string, r *client.Receipt, asJSON bool) error {
+func (a *app) finishWrite(collection string, r *client.Receipt, o *client.WriteOptions, asJSON bool) error {
 	if asJSON {
-		return a.printJSON(written{collection, r})
+		if err := a.printJSON(written{collection, r}); err != nil {
+			return err
+		}
+		return checkAcks(r, o)
 	}
 	verb := "updated"
 	if r.Created {
 		verb = "created"
 	}
-	fmt.Fprintf(a.out, "%s %s/%s in %s, ETag %s\n", verb, printable(collection), printable(r.ID), printable(r.Region), printable(r.ETag))
-	return nil
+	fmt.Fprintf(a.out, "%s %s/%s in %s, ETag %s\n", verb, printable(collection), printable(r.ID), printable(where(r)), printable(r.ETag))
+	return checkAcks(r, o)
+}
+
+// where names the regions that are known to hold a write.
+func where(r *client.Receipt) string {
+	if len(r.Acked) > 0 {
+		return strings.Join(r.Acked, ", ")
+	}
+	return r.Region
 }
 
 func newPut(a *app) *cobra.Command {
@@ -67,7 +102,7 @@ func newPut(a *app) *cobra.Command {
 The region compares it with the present version, and only the differences become
 operations, so that edits that others make elsewhere at the same time survive.
 
-` + conditionsHelp,
+` + conditionsHelp + "\n\n" + acksHelp,
 		Example: `  meridian put carts c1 '{"items": ["tea"], "likes": {"$counter": 0}}'
   meridian put carts c1 cart.json --if-none-match '*'      # only if there is none
   meridian get carts c1 | jq '.paid = true' | meridian put carts c1 -`,
@@ -77,6 +112,7 @@ operations, so that edits that others make elsewhere at the same time survive.
 	t := a.addTarget(c)
 	addConditions(c, &o)
 	addBase(c, &o)
+	addAcks(c, &o)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := checkConditions(c, &o); err != nil {
@@ -94,7 +130,7 @@ operations, so that edits that others make elsewhere at the same time survive.
 		if err != nil {
 			return err
 		}
-		return a.finishWrite(args[0], r, asJSON)
+		return a.finishWrite(args[0], r, &o, asJSON)
 	}
 	return c
 }
@@ -114,7 +150,7 @@ func newPatch(a *app) *cobra.Command {
   --ops         operations: inc a counter; insert, delete and move elements of lists; add
                 and remove members of sets; set and unset fields
 
-` + conditionsHelp,
+` + conditionsHelp + "\n\n" + acksHelp,
 		Example: `  meridian patch carts c1 '{"paid": true, "note": null}'
   meridian patch carts c1 --json-patch '[{"op": "test", "path": "/paid", "value": false},
                                          {"op": "replace", "path": "/paid", "value": true}]'
@@ -129,6 +165,7 @@ func newPatch(a *app) *cobra.Command {
 	c.Flags().BoolVar(&ops, "ops", false, "the patch is a list of operations")
 	addConditions(c, &o)
 	addBase(c, &o)
+	addAcks(c, &o)
 	addJSONFlag(c, &out)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := exclusive(c, "merge", "json-patch", "ops"); err != nil {
@@ -156,7 +193,7 @@ func newPatch(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.finishWrite(args[0], r, out)
+		return a.finishWrite(args[0], r, &o, out)
 	}
 	return c
 }
@@ -167,6 +204,9 @@ type deleted struct {
 	ID         string `json:"id"`
 	Deleted    bool   `json:"deleted"`
 	Region     string `json:"region"`
+	// Acked and Pending are those of client.Receipt.
+	Acked   []string `json:"acked,omitempty"`
+	Pending bool     `json:"pending,omitempty"`
 }
 
 func newDelete(a *app) *cobra.Command {
@@ -179,7 +219,9 @@ func newDelete(a *app) *cobra.Command {
 		Short: "Delete a document",
 		Long: `Delete a document. An edit that another region takes at the same time, without having
 seen the deletion, brings the document back whole, unless the collection's setting
-"delete" is "wins".`,
+"delete" is "wins".
+
+` + acksHelp,
 		Example: `  meridian delete carts c1
   meridian delete carts c1 --if-match "$(meridian get carts c1 --json | jq -r .etag)"`,
 		GroupID: groupClient,
@@ -187,6 +229,7 @@ seen the deletion, brings the document back whole, unless the collection's setti
 	}
 	t := a.addTarget(c)
 	addConditions(c, &o)
+	addAcks(c, &o)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := checkConditions(c, &o); err != nil {
@@ -196,15 +239,18 @@ seen the deletion, brings the document back whole, unless the collection's setti
 		if err != nil {
 			return err
 		}
-		region, err := cl.Delete(c.Context(), args[0], args[1], o)
+		r, err := cl.Delete(c.Context(), args[0], args[1], o)
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			return a.printJSON(deleted{args[0], args[1], true, region})
+			if err := a.printJSON(deleted{args[0], args[1], true, r.Region, r.Acked, r.Pending}); err != nil {
+				return err
+			}
+		} else {
+			fmt.Fprintf(a.out, "deleted %s/%s in %s\n", printable(args[0]), printable(args[1]), printable(where(r)))
 		}
-		fmt.Fprintf(a.out, "deleted %s/%s in %s\n", printable(args[0]), printable(args[1]), printable(region))
-		return nil
+		return checkAcks(r, &o)
 	}
 	return c
 }

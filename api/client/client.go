@@ -22,6 +22,8 @@ const (
 	HeaderBase          = "Meridian-Base"
 	HeaderConflict      = "Meridian-Conflict"
 	HeaderConflictCount = "Meridian-Conflict-Count"
+	HeaderAcked         = "Meridian-Acked"
+	HeaderRead          = "Meridian-Read"
 )
 
 // DefaultAddr is where a region listens unless it is told otherwise.
@@ -35,9 +37,11 @@ const (
 	maxIdleConns   = 32
 )
 
-// A Client talks to one region. It is safe for concurrent use.
+// A Client talks to one region, or to the nearest of several (see Open). It is
+// safe for concurrent use.
 type Client struct {
 	base    string
+	regions *regions // nil for one
 	http    *http.Client
 	session *session
 }
@@ -87,8 +91,13 @@ func (c *Client) At(addr string) (*Client, error) {
 	return &Client{base: base, http: c.http, session: c.session}, nil
 }
 
-// Addr is the URL that requests go to.
-func (c *Client) Addr() string { return c.base }
+// Addr is the URL that requests go to first.
+func (c *Client) Addr() string {
+	if c.regions != nil {
+		return c.regions.candidates()[0]
+	}
+	return c.base
+}
 
 // Token is the causal token of the last answer, "" before the first.
 func (c *Client) Token() string {
@@ -179,7 +188,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 
 // decode sends a request and decodes the JSON of its answer.
 func (c *Client) decode(ctx context.Context, q request, into any) (*answer, error) {
-	a, err := c.do(ctx, q)
+	a, err := c.send(ctx, q)
 	if err != nil {
 		return nil, err
 	}

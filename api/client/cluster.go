@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -89,57 +88,6 @@ func (c *Client) Live(ctx context.Context) error { return c.probe(ctx, "/livez")
 func (c *Client) probe(ctx context.Context, path string) error {
 	_, err := c.do(ctx, request{method: http.MethodGet, path: path, loose: true})
 	return err
-}
-
-// ProbeTimeout bounds how long Nearest waits for the first region to answer.
-const ProbeTimeout = 5 * time.Second
-
-// Nearest returns a client of the nearest of several regions: all are asked at
-// once whether they are ready, and the first to say so is taken. It is only
-// asked when there are several.
-func Nearest(ctx context.Context, addrs ...string) (*Client, error) {
-	if len(addrs) == 0 {
-		return nil, errors.New("no address of a region is given")
-	}
-	first, err := New(addrs[0])
-	if err != nil || len(addrs) == 1 {
-		return first, err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, ProbeTimeout, fmt.Errorf("not within %v", ProbeTimeout))
-	defer cancel()
-	clients := make([]*Client, len(addrs))
-	for i, addr := range addrs {
-		if clients[i], err = first.At(addr); err != nil {
-			return nil, err
-		}
-	}
-	type result struct {
-		i   int
-		err error
-	}
-	results := make(chan result, len(addrs))
-	for i, c := range clients {
-		go func() { results <- result{i, c.Ready(ctx)} }()
-	}
-	var errs []error
-	nearest := -1
-	for range clients {
-		r := <-results
-		switch {
-		case nearest >= 0: // too late
-		case r.err == nil:
-			nearest = r.i
-			cancel() // the others, and wait for them
-		case errors.Is(r.err, context.DeadlineExceeded):
-			errs = append(errs, &UnreachableError{Addr: clients[r.i].base, Err: context.Cause(ctx)})
-		default:
-			errs = append(errs, r.err)
-		}
-	}
-	if nearest < 0 {
-		return nil, fmt.Errorf("none of %d regions is ready: %w", len(addrs), errors.Join(errs...))
-	}
-	return clients[nearest], nil
 }
 
 // A Collection is a named set of documents, with its settings.

@@ -29,6 +29,46 @@ type Read struct {
 	// document were written concurrently, and what settles which is shown.
 	Policy    string
 	Conflicts int
+	// Regions are those that the answer is as new as, if ReadOptions.Read asked.
+	Regions []string
+}
+
+// ReadOptions say how to read.
+type ReadOptions struct {
+	// Types shows counters, sets and texts as such.
+	Types bool
+	// Read is what other regions the answer is to be as new as: "quorum", "all", a
+	// number, or names of regions with commas between them.
+	Read string
+	// Wait is for how long the region may wait for them, and for the token. It is
+	// rounded up to seconds; 0 leaves it to the region.
+	Wait time.Duration
+}
+
+func (o ReadOptions) query() url.Values {
+	q := url.Values{}
+	if o.Types {
+		q.Set("types", "1")
+	}
+	if o.Read != "" {
+		q.Set("read", o.Read)
+	}
+	return q
+}
+
+// preferWait asks for a wait.
+func preferWait(h http.Header, d time.Duration) http.Header {
+	if d > 0 {
+		h["Prefer"] = []string{"wait=" + strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)}
+	}
+	return h
+}
+
+func names(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
 }
 
 // A Receipt answers a write: it is durable in the region that took it.
@@ -40,6 +80,11 @@ type Receipt struct {
 	// Created says that there was no document before.
 	Created bool   `json:"created"`
 	Region  string `json:"region"`
+	// Acked are the regions that hold the write durably, if WriteOptions.Acks asked.
+	Acked []string `json:"acked,omitempty"`
+	// Pending says that time ran out before all that was asked for did: the
+	// write stands in those that are named, and goes on to the others.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // WriteOptions are conditions of a write. They hold in the region that takes it.
@@ -48,6 +93,20 @@ type WriteOptions struct {
 	IfMatch, IfNoneMatch string
 	// Base is the ETag of the older version that the edit was made on.
 	Base string
+	// Acks is which other regions are to hold the write before it is answered: a
+	// number, this region included, "majority", "all", or names of regions with
+	// commas between them.
+	Acks string
+	// Wait is for how long the region may wait for them, and for the token. It is
+	// rounded up to seconds; 0 leaves it to the region.
+	Wait time.Duration
+}
+
+func (o WriteOptions) query() url.Values {
+	if o.Acks == "" {
+		return nil
+	}
+	return url.Values{"acks": {o.Acks}}
 }
 
 func (o WriteOptions) header(media string) http.Header {
@@ -59,7 +118,7 @@ func (o WriteOptions) header(media string) http.Header {
 			h[name] = []string{value}
 		}
 	}
-	return h
+	return preferWait(h, o.Wait)
 }
 
 // A PatchKind is a media type of patches.
@@ -96,7 +155,14 @@ func typesQuery(types bool) url.Values {
 
 // Get reads a document. With types, counters, sets and texts are shown as such.
 func (c *Client) Get(ctx context.Context, collection, id string, types bool) (*Read, error) {
-	a, err := c.do(ctx, request{method: http.MethodGet, path: docPath(collection, id), query: typesQuery(types)})
+	return c.GetWith(ctx, collection, id, ReadOptions{Types: types})
+}
+
+// GetWith reads a document with options.
+func (c *Client) GetWith(ctx context.Context, collection, id string, o ReadOptions) (*Read, error) {
+	a, err := c.send(ctx, request{
+		method: http.MethodGet, path: docPath(collection, id), query: o.query(), header: preferWait(http.Header{}, o.Wait),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +170,7 @@ func (c *Client) Get(ctx context.Context, collection, id string, types bool) (*R
 		Document: Document{ID: id, ETag: a.header.Get("ETag"), Value: a.body},
 		Region:   a.header.Get(HeaderRegion),
 		Policy:   a.header.Get(HeaderConflict),
+		Regions:  names(a.header.Get(HeaderRead)),
 	}
 	r.Conflicts, _ = strconv.Atoi(a.header.Get(HeaderConflictCount))
 	ms, _ := strconv.ParseInt(a.header.Get(HeaderStaleness), 10, 64)
@@ -113,17 +180,18 @@ func (c *Client) Get(ctx context.Context, collection, id string, types bool) (*R
 
 // Put writes a whole document.
 func (c *Client) Put(ctx context.Context, collection, id string, doc []byte, o WriteOptions) (*Receipt, error) {
-	return c.write(ctx, request{method: http.MethodPut, path: docPath(collection, id), header: o.header(mediaJSON), body: doc})
+	return c.write(ctx, request{method: http.MethodPut, path: docPath(collection, id), query: o.query(), header: o.header(mediaJSON), body: doc})
 }
 
-// Create writes a document under a new id.
-func (c *Client) Create(ctx context.Context, collection string, doc []byte) (*Receipt, error) {
-	return c.write(ctx, request{method: http.MethodPost, path: docsPath(collection), header: WriteOptions{}.header(mediaJSON), body: doc})
+// Create writes a document under a new id. Of the options it takes those about
+// other regions.
+func (c *Client) Create(ctx context.Context, collection string, doc []byte, o WriteOptions) (*Receipt, error) {
+	return c.write(ctx, request{method: http.MethodPost, path: docsPath(collection), query: o.query(), header: o.header(mediaJSON), body: doc})
 }
 
 // Patch edits a document.
 func (c *Client) Patch(ctx context.Context, collection, id string, kind PatchKind, patch []byte, o WriteOptions) (*Receipt, error) {
-	return c.write(ctx, request{method: http.MethodPatch, path: docPath(collection, id), header: o.header(string(kind)), body: patch})
+	return c.write(ctx, request{method: http.MethodPatch, path: docPath(collection, id), query: o.query(), header: o.header(string(kind)), body: patch})
 }
 
 func (c *Client) write(ctx context.Context, q request) (*Receipt, error) {
@@ -132,17 +200,27 @@ func (c *Client) write(ctx context.Context, q request) (*Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Created, r.Region = a.status == http.StatusCreated, a.header.Get(HeaderRegion)
+	r.from(a)
 	return r, nil
 }
 
-// Delete deletes a document and returns the region that did.
-func (c *Client) Delete(ctx context.Context, collection, id string, o WriteOptions) (region string, err error) {
-	a, err := c.do(ctx, request{method: http.MethodDelete, path: docPath(collection, id), header: o.header("")})
-	if err != nil {
-		return "", err
+// from takes in what the answer's status and headers say.
+func (r *Receipt) from(a *answer) {
+	r.Region, r.Acked = a.header.Get(HeaderRegion), names(a.header.Get(HeaderAcked))
+	if r.Pending = a.status == http.StatusAccepted; !r.Pending && a.status != http.StatusOK {
+		r.Created = a.status == http.StatusCreated
 	}
-	return a.header.Get(HeaderRegion), nil
+}
+
+// Delete deletes a document.
+func (c *Client) Delete(ctx context.Context, collection, id string, o WriteOptions) (*Receipt, error) {
+	a, err := c.send(ctx, request{method: http.MethodDelete, path: docPath(collection, id), query: o.query(), header: o.header("")})
+	if err != nil {
+		return nil, err
+	}
+	r := &Receipt{ID: id}
+	r.from(a)
+	return r, nil
 }
 
 // ListOptions say which documents to list.
@@ -211,7 +289,8 @@ type BatchPut struct {
 }
 
 // Batch writes several documents in one atomic change: all of them, or none.
-func (c *Client) Batch(ctx context.Context, docs []BatchPut) ([]Receipt, error) {
+// Of the options it takes those about other regions.
+func (c *Client) Batch(ctx context.Context, docs []BatchPut, o WriteOptions) ([]Receipt, error) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
@@ -222,13 +301,13 @@ func (c *Client) Batch(ctx context.Context, docs []BatchPut) ([]Receipt, error) 
 		Docs []Receipt `json:"docs"`
 	}
 	a, err := c.decode(ctx, request{
-		method: http.MethodPost, path: "/v1/batch", header: WriteOptions{}.header(mediaJSON), body: body.Bytes(),
+		method: http.MethodPost, path: "/v1/batch", query: o.query(), header: o.header(mediaJSON), body: body.Bytes(),
 	}, &out)
 	if err != nil {
 		return nil, err
 	}
 	for i := range out.Docs {
-		out.Docs[i].Region = a.header.Get(HeaderRegion)
+		out.Docs[i].from(a)
 	}
 	return out.Docs, nil
 }
@@ -273,7 +352,14 @@ type Versions struct {
 
 // Versions reads all that is known of a document.
 func (c *Client) Versions(ctx context.Context, collection, id string, types bool) (*Versions, error) {
+	return c.VersionsWith(ctx, collection, id, ReadOptions{Types: types})
+}
+
+// VersionsWith reads all that is known of a document, with options.
+func (c *Client) VersionsWith(ctx context.Context, collection, id string, o ReadOptions) (*Versions, error) {
 	v := &Versions{}
-	_, err := c.decode(ctx, request{method: http.MethodGet, path: docPath(collection, id) + "/versions", query: typesQuery(types)}, v)
+	_, err := c.decode(ctx, request{
+		method: http.MethodGet, path: docPath(collection, id) + "/versions", query: o.query(), header: preferWait(http.Header{}, o.Wait),
+	}, v)
 	return v, err
 }

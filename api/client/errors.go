@@ -86,8 +86,11 @@ func (p *ProblemError) Error() string {
 
 // Is makes errors.Is match the sentinel errors of this package.
 func (p *ProblemError) Is(target error) bool {
-	if target == ErrUnknownCollection {
+	switch target {
+	case ErrUnknownCollection:
 		return p.Name() == "unknown-collection"
+	case errLagging:
+		return p.Name() == "behind" || p.Name() == "no-quorum" || p.Name() == "busy"
 	}
 	return byStatus[p.Status] == target
 }

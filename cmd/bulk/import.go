@@ -284,7 +284,7 @@ func (m *importer) writeOnce(ctx context.Context, batch []document) error {
 		var receipts []client.Receipt
 		if len(puts) > 0 {
 			err = m.retry(ctx, func() (err error) {
-				receipts, err = m.c.Batch(ctx, puts)
+				receipts, err = m.c.Batch(ctx, puts, client.WriteOptions{})
 				return err
 			})
 		}
