@@ -8,10 +8,6 @@ import (
 	"github.com/meridiandb/meridian/region"
 )
 
-// listChunk is how many documents of a page are read at a time, so that a page
-// of large documents ends at MaxListBytes without all of it being in memory.
-const listChunk = 100
-
 // listDocs answers GET of a collection's documents.
 func (s *Server) listDocs(x *exchange, r *http.Request) error {
 	collection := pathParam(r, "collection")
@@ -31,37 +27,30 @@ func (s *Server) listDocs(x *exchange, r *http.Request) error {
 	buf := newBuffer()
 	defer buf.release()
 	buf.b = append(buf.b, `{"docs":[`...)
-	n, more := 0, true
-	for more && n < limit && len(buf.b) < MaxListBytes {
-		page, err := s.region.List(r.Context(), collection, region.ListOptions{
-			Prefix: prefix, After: after, Limit: min(listChunk, limit-n),
-		})
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			// Later chunks may show more, never less.
-			x.saw(page.Have)
-		}
-		more = page.More
-		for i := range page.Documents {
-			if n > 0 && len(buf.b) >= MaxListBytes {
-				more = true
-				break
-			}
+	// One snapshot for all of the page, whose documents are written out one by one:
+	// it holds as much as it answers, and no more.
+	n := 0
+	page, err := s.region.List(r.Context(), collection, region.ListOptions{
+		Prefix: prefix, After: after, Limit: limit,
+		Each: func(d *region.Document) bool {
 			if n > 0 {
+				if len(buf.b) >= MaxListBytes {
+					return false
+				}
 				buf.b = append(buf.b, ',')
 			}
-			buf.b = appendDocument(buf.b, &page.Documents[i], opts)
-			after = page.Documents[i].ID
+			buf.b = appendDocument(buf.b, d, opts)
+			after = d.ID
 			n++
-		}
-		if len(page.Documents) == 0 {
-			break
-		}
+			return true
+		},
+	})
+	if err != nil {
+		return err
 	}
+	x.saw(page.Have)
 	buf.b = append(buf.b, ']')
-	if more && n > 0 {
+	if page.More {
 		cursor := encodeCursor(after)
 		buf.b = append(buf.b, `,"cursor":`...)
 		buf.b = appendString(buf.b, cursor)

@@ -31,6 +31,10 @@ type ListOptions struct {
 	After string
 	// Limit is the most documents on a page, 1 to MaxListLimit.
 	Limit int
+	// Each, if not nil, is called with each document in turn, instead of keeping
+	// all of them in Page.Documents. If it returns false the page ends before the
+	// document.
+	Each func(*Document) bool
 }
 
 // MaxListLimit is the greatest ListOptions.Limit.
@@ -151,6 +155,7 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 	snap := r.store.Snapshot()
 	defer snap.Close()
 	p := Page{Collection: col}
+	count := 0
 	if p.Have, err = core.DurableHave(snap); err != nil {
 		return Page{}, readError(err)
 	}
@@ -168,11 +173,14 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 		if !d.View.Exists {
 			continue
 		}
-		if len(p.Documents) == o.Limit {
+		if count == o.Limit || o.Each != nil && !o.Each(&d) {
 			p.More = true
 			break
 		}
-		p.Documents = append(p.Documents, d)
+		count++
+		if o.Each == nil {
+			p.Documents = append(p.Documents, d)
+		}
 	}
 	return p, nil
 }
