@@ -123,7 +123,7 @@ func (d *detail) outcome(resolve crdt.Resolve) ConflictOutcome {
 		c.Versions = append(c.Versions, crdt.Version{Dot: v.Dot, Stamp: v.Stamp, Value: d.Values[i].Value})
 	}
 	deleted := len(c.Versions) < len(d.Versions)
-	if d.Kind == journal.Overruled || len(c.Versions) < 2 || deleted && d.Type == crdt.TypeDocument.String() {
+	if d.Kind == journal.Overruled || len(c.Versions) < 2 || deleted && d.Type != crdt.TypeRegister.String() {
 		return recorded
 	}
 	f := crdt.Resolved{Conflict: c, Outcome: resolve(c)}

@@ -15,7 +15,7 @@ import (
 func (w *walk) actOutcome(ctx context.Context) error {
 	w.say(storyOutcome)
 	for _, scene := range []func(context.Context) error{
-		w.merged, w.lists, w.counted, w.undeleted, w.lastWrite, w.priority, w.siblings,
+		w.merged, w.lists, w.counted, w.undeleted, w.lastWrite, w.priority, w.siblings, w.undone,
 	} {
 		if err := scene(ctx); err != nil {
 			return err

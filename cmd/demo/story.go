@@ -106,6 +106,15 @@ const (
 	claimSiblings = "every region offers both versions, under the same ETag"
 	storyResolve  = "Somebody near %s looks at both and writes an answer, with that ETag: it takes the place of exactly what was seen."
 	claimResolved = "one version is left, in all regions"
+
+	sceneUndo     = "The conflict log: see it, ask what if, take it back"
+	storyUndo     = "Each region keeps a log of what was written concurrently, also where the policy has settled it. The price, for one: it is the same conflict, under the same id, in every region, with all that there is to know."
+	claimLogged   = "all regions have the conflict about the price in their logs, under one id"
+	storyLogged   = "In %s's words: %s"
+	storyPreview  = "What if %s had the last word here? The answer is a patch of what is there now; nothing is written."
+	claimPreview  = "under that policy the other price would be shown, and asking has changed nothing"
+	storyRestore  = "The price that was not shown was the right one. It is written back, a change like any other, over both."
+	claimRestored = "%s's price is back in all regions, and every log says that it was brought back"
 )
 
 // Act 6.

@@ -143,6 +143,10 @@ func conflictsIn(s crdt.State, resolve crdt.Resolve) ([]crdt.Resolved, crdt.View
 			all = append(all, r)
 		}
 	}
+	// What nobody wrote could not be named.
+	all = slices.DeleteFunc(all, func(r crdt.Resolved) bool {
+		return slices.ContainsFunc(r.Versions, func(v crdt.Version) bool { return v.Dot.IsZero() })
+	})
 	slices.SortStableFunc(all, func(a, b crdt.Resolved) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), a.Versions[0].Dot.Compare(b.Versions[0].Dot))
 	})
@@ -324,7 +328,7 @@ func (c *Core) outcome(col *Collection, id string, f *crdt.Resolved) crdt.Outcom
 		}
 	}
 	// No policy is asked about a deletion: which wins is in the deletion.
-	if len(writes.Versions) < 2 || len(writes.Versions) < len(f.Versions) && col.Settings.Type == crdt.TypeDocument {
+	if len(writes.Versions) < 2 || len(writes.Versions) < len(f.Versions) && col.Settings.Type != crdt.TypeRegister {
 		return f.Outcome
 	}
 	out := c.catalog.Resolve(col, id)(writes)
