@@ -70,6 +70,7 @@ var regressions = []struct {
 	{sim.Options{Seed: 246}, "the same, out of an inbox"},
 	{sim.Options{Seed: 10386}, "reports of a replica that is no more outbid its successor's for ever, as one who knew better always heard the successor last"},
 	{sim.Options{Seed: 20184}, "a store that was rolled back did not notice it by what peers came to hold later"},
+	{sim.Options{Seed: 20199}, "a region wrote before it had announced itself, in the step in which it met its first peer"},
 	{sim.Options{Seed: 79}, "a store that was rolled back asked for the proof of a log that another peer had already settled"},
 }
 

@@ -486,6 +486,15 @@ func (c *Core) writable() error {
 	return nil
 }
 
+// mayWrite reports why no write can be taken, or makes sure that the replica's
+// first change is its announcement.
+func (c *Core) mayWrite() error {
+	if err := c.writable(); err != nil {
+		return err
+	}
+	return c.announce()
+}
+
 // alone reports whether nothing of others is held.
 func (c *Core) alone() bool {
 	return c.have.Len() == 0 || c.have.Len() == 1 && c.have.At(0).Replica == c.replica

@@ -32,7 +32,7 @@ type Restore struct {
 }
 
 func (c *Core) restore(ask Restore) (Receipt, error) {
-	if err := c.writable(); err != nil {
+	if err := c.mayWrite(); err != nil {
 		return Receipt{}, err
 	}
 	r, err := c.conflicts.Find(ask.Conflict)

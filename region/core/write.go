@@ -40,7 +40,7 @@ type target struct {
 
 // write makes one change of all the edits, or none if any of them fails.
 func (c *Core) write(w Write) (Receipt, error) {
-	if err := c.writable(); err != nil {
+	if err := c.mayWrite(); err != nil {
 		return Receipt{}, err
 	}
 	if len(w.Docs) == 0 || len(w.Docs) > c.cfg.Limits.WriteDocs {
@@ -257,7 +257,7 @@ func (c *Core) createCollection(col *Collection) error {
 
 // putCollection makes a collection or changes its settings.
 func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
-	if err := c.writable(); err != nil {
+	if err := c.mayWrite(); err != nil {
 		return CollectionReceipt{}, err
 	}
 	old, err := c.catalog.Collection(p.Name)
@@ -281,7 +281,7 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 }
 
 func (c *Core) dropCollection(d DropCollection) (CollectionReceipt, error) {
-	if err := c.writable(); err != nil {
+	if err := c.mayWrite(); err != nil {
 		return CollectionReceipt{}, err
 	}
 	old, err := c.catalog.Collection(d.Name)
