@@ -50,8 +50,8 @@ func (o *order) build() {
 			continue
 		}
 		n := node{op: i, pos: 1}
-		before, any := last[op.Process]
-		if any {
+		before, follows := last[op.Process]
+		if follows {
 			n.preds = append(n.preds, before)
 		}
 		if op.Result == history.OK {
@@ -62,7 +62,7 @@ func (o *order) build() {
 				o.chains++
 			}
 			n.chain = chain
-			if any {
+			if follows {
 				n.pos = o.nodes[before].pos + 1
 			}
 			last[op.Process] = len(o.nodes)
@@ -168,6 +168,7 @@ func (o *order) look(i int) (conflicts [][2]int) {
 		o.lookGrowing(i, at)
 	case history.Register:
 		conflicts = o.lookRegister(i, at)
+	case history.Siblings, history.Counter, history.Bank: // see the checks of the end
 	}
 	if o.read[op.Process] == nil {
 		o.read[op.Process] = map[valueAt]bool{}

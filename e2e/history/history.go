@@ -94,8 +94,9 @@ type Op struct {
 
 // String tells the operation for a report.
 func (o Op) String() string {
-	o.Token = ""
-	b, err := json.Marshal(o)
+	short := o
+	short.Token = ""
+	b, err := json.Marshal(short)
 	if err != nil {
 		return err.Error()
 	}

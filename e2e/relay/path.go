@@ -180,8 +180,8 @@ func (p *path) run(done <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		wait, any := p.deliverDue()
-		if any {
+		wait, more := p.deliverDue()
+		if more {
 			timer.Reset(wait)
 		}
 		select {
@@ -194,7 +194,7 @@ func (p *path) run(done <-chan struct{}) {
 }
 
 // deliverDue delivers what is due, and returns when the next packet is.
-func (p *path) deliverDue() (wait time.Duration, any bool) {
+func (p *path) deliverDue() (wait time.Duration, more bool) {
 	for {
 		p.mu.Lock()
 		if len(p.flight) == 0 {
