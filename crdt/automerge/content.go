@@ -39,6 +39,16 @@ func (e *entry) covered() bool {
 	return !slices.ContainsFunc(e.carriers, func(c carrier) bool { return !c.covered })
 }
 
+// origin is the mutation that the change is known by: the least that is not
+// covered, since others may not know any more of one that is; the least of all
+// if there is none.
+func (e *entry) origin() carrier {
+	if i := slices.IndexFunc(e.carriers, func(c carrier) bool { return !c.covered }); i >= 0 {
+		return e.carriers[i]
+	}
+	return e.carriers[0]
+}
+
 // carry adds a carrier, or joins it with what is known of it. The carriers are
 // shared with other states, so they are copied.
 func (e *entry) carry(c carrier) {
@@ -149,7 +159,7 @@ func (c *content) origin(actor string, ctr uint64) (carrier, uint64) {
 	if k == 0 {
 		return carrier{}, 0
 	}
-	return es[k-1].carriers[0], uint64(k)
+	return es[k-1].origin(), uint64(k)
 }
 
 // own returns the entries of a log such that they can be changed.

@@ -30,8 +30,8 @@
 //     the document back whole, and the new one merges with it.
 //   - A deletion that wins clears everything, as in every type.
 //   - Two changes of one actor with one sequence number, which only a broken
-//     client makes, cannot both live: the one with the lesser stamp does, then
-//     dot; the other and what depends on it are kept aside.
+//     client makes, cannot both live: the one does that was brought by the
+//     lesser stamp, then dot; the other and what depends on it are kept aside.
 //
 // So what lives is a function of the mutations, whatever their order. Covered
 // changes are kept until the mutation that covers them is stable, since until

@@ -1,6 +1,8 @@
 package automerge
 
 import (
+	"cmp"
+	"container/heap"
 	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -12,7 +14,7 @@ import (
 type record struct {
 	change   *validate.Change
 	entry    entry // its carriers
-	excluded bool  // by a fork
+	accepted bool  // among forks
 	lives    bool
 }
 
@@ -30,8 +32,7 @@ func (s *State) rebuild(at crdt.Dot, cs []*validate.Change, by carrier) error {
 	if err := rs.order(); err != nil {
 		return err
 	}
-	forked := rs.exclude()
-	rs.live()
+	forked := rs.choose()
 	live, out, err := rs.split()
 	if err != nil {
 		return err
@@ -128,52 +129,92 @@ func (rs *records) order() error {
 	return nil
 }
 
-// exclude takes out all but one of the changes that have an actor and number in
-// common, and what depends on them.
-func (rs *records) exclude() (forked bool) {
-	type place struct {
-		actor string
-		seq   uint64
-	}
-	first := map[place]*record{}
+// mark sets lives for what keep says and what that depends on.
+func (rs *records) mark(keep func(r *record) bool) {
 	for _, r := range rs.list {
-		p := place{r.change.Actor(), r.change.Seq}
-		other, ok := first[p]
-		switch {
-		case !ok:
-			first[p] = r
-			continue
-		case compareCarriers(r.entry.carriers[0], other.entry.carriers[0]) < 0 ||
-			compareCarriers(r.entry.carriers[0], other.entry.carriers[0]) == 0 && compareHashes(r.change.Hash, other.change.Hash) < 0:
-			other.excluded = true
-			first[p] = r
-		default:
-			r.excluded = true
-		}
-		forked = true
+		r.lives = false
 	}
-	for _, r := range rs.list {
-		for _, d := range r.change.Deps {
-			r.excluded = r.excluded || rs.byHash[d].excluded
-		}
-	}
-	return forked
-}
-
-// live marks what is not covered, and what that depends on.
-func (rs *records) live() {
-	for i := len(rs.list) - 1; i >= 0; i-- {
-		r := rs.list[i]
-		if r.excluded {
-			continue
-		}
-		r.lives = r.lives || !r.entry.covered()
-		if r.lives {
+	for _, r := range slices.Backward(rs.list) {
+		if r.lives = r.lives || keep(r); r.lives {
 			for _, d := range r.change.Deps {
 				rs.byHash[d].lives = true
 			}
 		}
 	}
+}
+
+// choose decides what lives: what is not covered, and what that depends on. Of
+// the changes that have an actor and number in common, one is accepted: always
+// the least of those whose dependencies are accepted.
+func (rs *records) choose() (forked bool) {
+	uncovered := func(r *record) bool { return !r.entry.covered() }
+	rs.mark(uncovered)
+	type place struct {
+		actor string
+		seq   uint64
+	}
+	taken := map[place]int{}
+	for _, r := range rs.list {
+		if r.lives {
+			p := place{r.change.Actor(), r.change.Seq}
+			taken[p]++
+			forked = forked || taken[p] > 1
+		}
+	}
+	if !forked {
+		return false
+	}
+	clear(taken)
+	waits := map[Hash][]*record{}
+	lacks := map[*record]int{}
+	var ready recordHeap
+	for _, r := range rs.list {
+		if !r.lives {
+			continue
+		}
+		if lacks[r] = len(r.change.Deps); lacks[r] == 0 {
+			heap.Push(&ready, r)
+		}
+		for _, d := range r.change.Deps {
+			waits[d] = append(waits[d], r)
+		}
+	}
+	for ready.Len() > 0 {
+		r := heap.Pop(&ready).(*record)
+		p := place{r.change.Actor(), r.change.Seq}
+		if taken[p]++; taken[p] > 1 {
+			continue
+		}
+		r.accepted = true
+		for _, next := range waits[r.change.Hash] {
+			if lacks[next]--; lacks[next] == 0 {
+				heap.Push(&ready, next)
+			}
+		}
+	}
+	rs.mark(func(r *record) bool { return r.accepted && uncovered(r) })
+	return true
+}
+
+// recordHeap has the least record at the top.
+type recordHeap []*record
+
+func (h recordHeap) Len() int { return len(h) }
+func (h recordHeap) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	return cmp.Or(compareCarriers(a.entry.origin(), b.entry.origin()), compareHashes(a.change.Hash, b.change.Hash)) < 0
+}
+func (h recordHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *recordHeap) Push(x any) { *h = append(*h, x.(*record)) }
+
+// Pop implements heap.Interface.
+func (h *recordHeap) Pop() any {
+	old := *h
+	r := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return r
 }
 
 // split makes a content of what lives, and lists the rest.

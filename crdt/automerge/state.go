@@ -152,7 +152,7 @@ func (s *State) begin(hd crdt.Header, cs []*validate.Change, by carrier) error {
 		if s.base == nil && !s.live.empty() {
 			s.base = s.live
 		}
-		s.live = &content{}
+		s.live, s.forked = &content{}, false
 		var done bool
 		if done, err = s.extend(cs, by); !done && err == nil {
 			err = s.rebuild(hd.Dot, cs, by)
@@ -219,6 +219,10 @@ func (s *State) extendDoc(cs []*validate.Change, by carrier) (done bool, err err
 	heads := s.live.heads
 	for _, c := range cs {
 		if has(c.Hash) {
+			if s.forked { // which of the forks lives may be another one now
+				s.live.give(h)
+				return false, nil
+			}
 			continue
 		}
 		n, ok := lengths[c.Actor()]

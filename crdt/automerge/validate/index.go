@@ -294,6 +294,7 @@ func (a *adder) element(id OpID, obj int32) (int32, error) {
 
 // preds checks that what an operation replaces is in the same place.
 func (a *adder) preds(op *Op, is indexedOp) error {
+	counts := op.Action != Increment
 	for _, p := range op.Pred {
 		k, err := a.find(p)
 		if err != nil {
@@ -305,9 +306,11 @@ func (a *adder) preds(op *Op, is indexedOp) error {
 			return invalid("an operation replaces something in another place")
 		case was.action == Delete || was.action == Increment || was.action == Mark:
 			return invalid("an operation replaces what is not a value")
-		case op.Action == Increment && was.flags&isCounter == 0:
-			return invalid("an increment of what is not a counter")
 		}
+		counts = counts || was.flags&isCounter != 0
+	}
+	if !counts { // other values may be there, concurrently
+		return invalid("an increment of what is not a counter")
 	}
 	return nil
 }
