@@ -52,8 +52,9 @@ func (s *State) prepare(e crdt.Edit, resolve crdt.Resolve, l crdt.Limits) (crdt.
 			return s.delete(e.Mode, context)
 		}
 		return s.write(e.Value, context, l)
+	default:
+		return crdt.Mutation{}, fmt.Errorf("%w: a register knows no edit of kind %d", crdt.ErrRefused, e.Kind)
 	}
-	return crdt.Mutation{}, fmt.Errorf("%w: unknown kind of edit %d", crdt.ErrRefused, e.Kind)
 }
 
 // context names the heads that a put or patch replaces: all, or those of the

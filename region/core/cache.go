@@ -92,8 +92,9 @@ func newState(t crdt.Type) (crdt.State, error) {
 		return document.New(), nil
 	case crdt.TypeRegister:
 		return register.New(), nil
+	default:
+		return nil, fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
 	}
-	return nil, fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
 }
 
 // A stored document is its type, the count of older versions saved, and the
