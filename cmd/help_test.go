@@ -131,6 +131,7 @@ func TestBadUsageIsStatus2AndSaysWhatToDo(t *testing.T) {
 		{"serve --region a --data d --log-level loud", "choose debug"},
 		{"serve --region a --data d --log-format xml", "choose text or json"},
 		{"serve --region a --data d --config nofile.yaml", "there is no configuration file nofile.yaml"},
+		{"serve --region a --data d --conflict-log-age 0s", "--conflict-log-age"},
 		{"import", "FILE is missing"},
 		{"import -", "--collection is missing"},
 		{"import nofile --collection c", "there is no file nofile"},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/meridiandb/meridian/cmd/node"
 	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/core/conflictlog"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/certs"
 )
@@ -108,6 +109,9 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Cluster, "cluster", "meridian", "the cluster's `name`, as in the certificates")
 	fs.StringVar(&f.TLSDir, "tls-dir", "certs", "the `folder` with ca.crt, and NAME.crt and NAME.key of this region")
 	fs.BoolVar(&f.StrictCollections, "strict-collections", false, "refuse writes to collections that nobody has made by PUT /v1/collections/NAME")
+	fs.IntVar(&f.ConflictLog.Records, "conflict-log-records", conflictlog.DefaultRecords, "how many conflicts the region's log keeps")
+	fs.Int64Var(&f.ConflictLog.Bytes, "conflict-log-bytes", conflictlog.DefaultBytes, "how many bytes of them")
+	fs.DurationVar(&f.ConflictLog.Age, "conflict-log-age", conflictlog.DefaultAge, "how long it keeps those that are settled")
 	fs.BoolVar(&f.FaultInjection, "fault-injection", false, "let clients cut and delay links by PUT /v1/faults/links/REGION; for tests only")
 	fs.DurationVar(&f.Drain, "drain", node.DefaultDrain, "how long requests may take to finish at the end")
 	fs.Var(&f.logFormat, "log-format", "how the log is written: text or json")
@@ -127,6 +131,9 @@ func (f *serveFlags) config(c *cobra.Command) (cfg node.Config, err error) {
 	}
 	if cfg.Topology.Kind, err = topology.ParseKind(f.topology); err != nil {
 		return cfg, usageError{c, err}
+	}
+	if l := cfg.ConflictLog; l.Records <= 0 || l.Bytes <= 0 || l.Age <= 0 {
+		return cfg, usagef(c, "--conflict-log-records, --conflict-log-bytes and --conflict-log-age must be more than 0")
 	}
 	if cfg.Drain <= 0 {
 		return cfg, usagef(c, "--drain must be more than 0")

@@ -72,6 +72,9 @@ deputies: [us-east, ap-south]
 cluster: shop
 tls-dir: /certs
 strict-collections: true
+conflict-log-records: 1000
+conflict-log-bytes: 1000000
+conflict-log-age: 24h
 fault-injection: true
 drain: 3s
 log-format: json
@@ -83,6 +86,7 @@ func TestEachSettingAsFlagVariableAndKey(t *testing.T) {
 		"region": "us-east", "data": "/data", "http": "0.0.0.0:80", "peer-listen": "0.0.0.0:74",
 		"peers": "eu-west=eu:74,ap-south=ap:74", "topology": "star", "hub": "eu-west",
 		"deputies": "us-east,ap-south", "cluster": "shop", "tls-dir": "/certs", "strict-collections": "true",
+		"conflict-log-records": "1000", "conflict-log-bytes": "1000000", "conflict-log-age": "24h",
 		"fault-injection": "true", "drain": "3s", "log-format": "json", "log-level": "debug",
 	}
 	newServe(&app{}).Flags().VisitAll(func(f *pflag.Flag) {

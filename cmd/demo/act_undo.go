@@ -19,7 +19,7 @@ const (
 func (w *walk) undone(ctx context.Context) error {
 	w.scene(sceneUndo)
 	w.say(storyUndo)
-	list := get(pathConflicts + "?collection=prices")
+	list := get(pathConflicts + "?collection=prices&limit=1")
 	w.show(here, list)
 	logs, err := w.logs(ctx, list)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"github.com/meridiandb/meridian/api"
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/badgerstore"
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/core/conflictlog"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/certs"
 )
@@ -38,6 +40,8 @@ type Config struct {
 	Topology topology.Spec
 	// StrictCollections refuses writes to collections that were not made explicitly.
 	StrictCollections bool
+	// ConflictLog bounds the log of conflicts.
+	ConflictLog conflictlog.Limits
 	// FaultInjection lets whoever reaches the API break links.
 	FaultInjection bool
 	// Credentials are what the region shows to its peers. If nil they are read
@@ -60,5 +64,6 @@ func (c *Config) region() region.Config {
 	return region.Config{
 		Region: c.Region, Cluster: c.Cluster, Peers: c.Peers, Topology: c.Topology,
 		StrictCollections: c.StrictCollections, Logger: c.Logger,
+		Limits: core.Limits{Conflicts: c.ConflictLog},
 	}
 }

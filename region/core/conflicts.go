@@ -199,17 +199,14 @@ func dotsOf(c *crdt.Conflict) []crdt.Dot {
 func (c *Core) reconcile(e *entry, col *Collection, hd crdt.Header, found []crdt.Resolved, view crdt.View) {
 	w := &e.watched
 	old := w.now
-	found = w.bounded(found)
+	if found = w.bounded(found); slices.EqualFunc(old, found, sameConflict) {
+		return
+	}
 	now := make([]standing, len(found))
-	same := true
 	for i := range found {
 		f := &now[i]
 		f.Path, f.Dots, f.found = found[i].Path, dotsOf(&found[i].Conflict), found[i]
 		f.ID = journal.IDOf(e.key.Collection, e.key.ID, f.Path, f.Dots)
-		same = same && i < len(old) && old[i].ID == f.ID
-	}
-	if same && len(old) == len(now) {
-		return
 	}
 	w.changed = true
 	matched := make([]bool, len(now))
@@ -256,6 +253,10 @@ func (c *Core) reconcile(e *entry, col *Collection, hd crdt.Header, found []crdt
 		c.end(e, col, &old[k], hd, next, view)
 	}
 	w.now = now
+}
+
+func sameConflict(s standing, f crdt.Resolved) bool {
+	return s.Path == f.Path && slices.EqualFunc(s.Dots, f.Versions, func(d crdt.Dot, v crdt.Version) bool { return d == v.Dot })
 }
 
 func overlap(a, b *standing) bool {
