@@ -59,11 +59,7 @@ func (s *State) AppendBinary(b []byte) ([]byte, error) {
 		b = appendBytes(b, l.raw)
 		b = appendCarriers(b, l.carriers)
 	}
-	b = binary.AppendUvarint(b, uint64(len(s.fresh)))
-	for _, d := range s.fresh {
-		b = appendDot(b, d)
-	}
-	return b, nil
+	return appendDots(b, s.fresh), nil
 }
 
 func appendDot(b []byte, d crdt.Dot) []byte {
@@ -79,9 +75,33 @@ func appendCarriers(b []byte, cs []carrier) []byte {
 	for _, c := range cs {
 		b = appendDot(b, c.dot)
 		b = binary.AppendUvarint(b, uint64(c.stamp))
-		b = append(b, flag(c.covered))
+		b = appendDots(b, c.covers)
 	}
 	return b
+}
+
+func appendDots(b []byte, ds []crdt.Dot) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ds)))
+	for _, d := range ds {
+		b = appendDot(b, d)
+	}
+	return b
+}
+
+// readDots reads dots in order.
+func readDots(r *crdt.Reader) []crdt.Dot {
+	n := r.Count(maxCarriers, 17)
+	if n == 0 {
+		return nil
+	}
+	ds := make([]crdt.Dot, n)
+	for i := range ds {
+		ds[i] = r.Dot()
+		if ds[i].IsZero() || i > 0 && ds[i-1].Compare(ds[i]) >= 0 {
+			r.Fail("dots out of order")
+		}
+	}
+	return ds
 }
 
 func flag(v bool) byte {
@@ -91,18 +111,10 @@ func flag(v bool) byte {
 	return 0
 }
 
-func readFlag(r *crdt.Reader) bool {
-	v := r.Byte()
-	if v > 1 {
-		r.Fail("bad flag")
-	}
-	return v == 1
-}
-
 func readCarriers(r *crdt.Reader) []carrier {
 	cs := make([]carrier, r.Count(maxCarriers, 19))
 	for i := range cs {
-		cs[i] = carrier{dot: r.Dot(), stamp: crdt.Stamp(r.Uvarint()), covered: readFlag(r)}
+		cs[i] = carrier{dot: r.Dot(), stamp: crdt.Stamp(r.Uvarint()), covers: readDots(r)}
 		if cs[i].dot.IsZero() || i > 0 && compareCarriers(cs[i-1], cs[i]) >= 0 {
 			r.Fail("carriers out of order")
 		}
@@ -116,10 +128,13 @@ func readCarriers(r *crdt.Reader) []carrier {
 func (c *content) appendBinary(b []byte) []byte {
 	var replicas []crdt.ReplicaID
 	marks := false
+	var covers coverSets
 	for i := range c.log {
 		for _, e := range c.log[i].entries {
-			replicas = appendReplica(replicas, e.carriers[0].dot.Replica)
-			marks = marks || e.carriers[0].covered || len(e.carriers) > 1
+			by := e.carriers[0]
+			replicas = appendReplica(replicas, by.dot.Replica)
+			marks = marks || len(by.covers) > 0 || len(e.carriers) > 1
+			covers.ref(by.covers)
 		}
 	}
 	flags := flag(c.branched) * flagBranched
@@ -138,11 +153,34 @@ func (c *content) appendBinary(b []byte) []byte {
 	for _, r := range replicas {
 		b = append(b, r[:]...)
 	}
+	if marks {
+		b = binary.AppendUvarint(b, uint64(len(covers)))
+		for _, set := range covers {
+			b = appendDots(b, set)
+		}
+	}
 	b = binary.AppendUvarint(b, uint64(len(c.log)))
 	for i := range c.log {
-		b = c.log[i].append(b, replicas, marks)
+		b = c.log[i].append(b, replicas, marks, &covers)
 	}
 	return b
+}
+
+// coverSets numbers the few different sets of mutations that cover changes.
+type coverSets [][]crdt.Dot
+
+// ref returns the number of a set; that of the empty one is 0.
+func (s *coverSets) ref(covers []crdt.Dot) uint64 {
+	if len(covers) == 0 {
+		return 0
+	}
+	for i := len(*s) - 1; i >= 0; i-- {
+		if slices.Equal((*s)[i], covers) {
+			return uint64(i) + 1
+		}
+	}
+	*s = append(*s, covers)
+	return uint64(len(*s))
 }
 
 func appendReplica(rs []crdt.ReplicaID, r crdt.ReplicaID) []crdt.ReplicaID {
@@ -153,7 +191,7 @@ func appendReplica(rs []crdt.ReplicaID, r crdt.ReplicaID) []crdt.ReplicaID {
 }
 
 // append writes an actor's entries, each as its difference to the one before.
-func (l *actorLog) append(b []byte, replicas []crdt.ReplicaID, marks bool) []byte {
+func (l *actorLog) append(b []byte, replicas []crdt.ReplicaID, marks bool, covers *coverSets) []byte {
 	b = appendBytes(b, []byte(l.actor))
 	b = binary.AppendUvarint(b, uint64(len(l.entries)))
 	var last entry
@@ -166,7 +204,7 @@ func (l *actorLog) append(b []byte, replicas []crdt.ReplicaID, marks bool) []byt
 		b = binary.AppendVarint(b, int64(by.dot.Seq-was.dot.Seq))
 		b = binary.AppendVarint(b, int64(by.stamp-was.stamp))
 		if marks {
-			b = append(b, flag(by.covered))
+			b = binary.AppendUvarint(b, covers.ref(by.covers))
 			b = binary.AppendUvarint(b, uint64(len(e.carriers)-1))
 			if len(e.carriers) > 1 {
 				b = appendCarriers(b, e.carriers[1:])
@@ -177,7 +215,7 @@ func (l *actorLog) append(b []byte, replicas []crdt.ReplicaID, marks bool) []byt
 	return b
 }
 
-func readLog(r *crdt.Reader, replicas []crdt.ReplicaID, marks bool) actorLog {
+func readLog(r *crdt.Reader, replicas []crdt.ReplicaID, marks bool, covers coverSets) actorLog {
 	l := actorLog{actor: string(r.Bytes(maxActorBytes))}
 	n := r.Count(peerLimits.Changes, 4)
 	if r.Err() != nil || l.actor == "" || n == 0 {
@@ -202,7 +240,14 @@ func readLog(r *crdt.Reader, replicas []crdt.ReplicaID, marks bool) actorLog {
 		first[i], was = by, by
 		l.entries[i] = entry{startOp: startOp, carriers: first[i : i+1 : i+1]}
 		if marks {
-			first[i].covered = readFlag(r)
+			k := r.Uvarint()
+			if k > uint64(len(covers)) {
+				r.Fail("bad reference")
+				return l
+			}
+			if k > 0 {
+				first[i].covers = covers[k-1]
+			}
 			if more := r.Uvarint(); more > 0 {
 				rest := readCarriers(r)
 				if uint64(len(rest)) != more || compareCarriers(first[i], rest[0]) >= 0 {
@@ -239,9 +284,16 @@ func readContent(r *crdt.Reader) *content {
 	for i := range replicas {
 		replicas[i] = r.Replica()
 	}
+	marks := flags&flagMarks != 0
+	var covers coverSets
+	if marks {
+		for range r.Count(maxCarriers, 1) {
+			covers = append(covers, readDots(r))
+		}
+	}
 	c.log = make([]actorLog, r.Count(peerLimits.Changes, 3))
 	for i := range c.log {
-		c.log[i] = readLog(r, replicas, flags&flagMarks != 0)
+		c.log[i] = readLog(r, replicas, marks, covers)
 		if i > 0 && c.log[i-1].actor >= c.log[i].actor {
 			r.Fail("actors out of order")
 		}
@@ -277,9 +329,7 @@ func Decode(b []byte) (*State, error) {
 			break
 		}
 	}
-	for range r.Count(maxCarriers, 17) {
-		s.fresh = append(s.fresh, r.Dot())
-	}
+	s.fresh = readDots(r)
 	if err := r.Done(); err != nil {
 		return nil, err
 	}

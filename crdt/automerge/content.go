@@ -18,9 +18,33 @@ type Hash = validate.Hash
 
 // A carrier is a mutation that brought a change.
 type carrier struct {
-	dot     crdt.Dot
-	stamp   crdt.Stamp
-	covered bool // by a Fresh mutation
+	dot   crdt.Dot
+	stamp crdt.Stamp
+	// covers are the Fresh mutations that cover it, in dot order.
+	covers []crdt.Dot
+}
+
+// cover returns c covered by a Fresh mutation, if that had seen it.
+func (c carrier) cover(by crdt.Header) carrier {
+	if i, found := slices.BinarySearchFunc(c.covers, by.Dot, crdt.Dot.Compare); !found && by.Deps.Contains(c.dot) {
+		c.covers = slices.Insert(slices.Clone(c.covers), i, by.Dot)
+	}
+	return c
+}
+
+// join returns c with what is known elsewhere of the same carrier.
+func (c carrier) join(o carrier) carrier {
+	for _, d := range o.covers {
+		if i, found := slices.BinarySearchFunc(c.covers, d, crdt.Dot.Compare); !found {
+			c.covers = slices.Insert(slices.Clone(c.covers), i, d)
+		}
+	}
+	return c
+}
+
+// outlives reports whether less covers c than o.
+func (c carrier) outlives(o carrier) bool {
+	return len(c.covers) < len(o.covers) && !slices.ContainsFunc(c.covers, func(d crdt.Dot) bool { return !slices.Contains(o.covers, d) })
 }
 
 func compareCarriers(a, b carrier) int {
@@ -36,26 +60,37 @@ type entry struct {
 
 // covered reports whether nothing keeps the change alive by itself.
 func (e *entry) covered() bool {
-	return !slices.ContainsFunc(e.carriers, func(c carrier) bool { return !c.covered })
+	return !slices.ContainsFunc(e.carriers, func(c carrier) bool { return len(c.covers) == 0 })
 }
 
-// origin is the mutation that the change is known by: the least that is not
-// covered, since others may not know any more of one that is; the least of all
-// if there is none.
+// origin is the mutation that the change is known by: the least of those that no
+// other outlives. The others may be forgotten where what covers them is stable:
+// everything that comes later covers them too, and not what came later.
 func (e *entry) origin() carrier {
-	if i := slices.IndexFunc(e.carriers, func(c carrier) bool { return !c.covered }); i >= 0 {
-		return e.carriers[i]
+	if len(e.carriers) == 1 {
+		return e.carriers[0]
 	}
-	return e.carriers[0]
+	i := slices.IndexFunc(e.carriers, func(c carrier) bool {
+		return !slices.ContainsFunc(e.carriers, func(o carrier) bool { return o.outlives(c) })
+	})
+	return e.carriers[i]
 }
 
-// carry adds a carrier, or joins it with what is known of it. The carriers are
-// shared with other states, so they are copied.
+// cover covers what a Fresh mutation had seen. The carriers are shared with
+// other states, so they are copied.
+func (e *entry) cover(by crdt.Header) {
+	e.carriers = slices.Clone(e.carriers)
+	for i, c := range e.carriers {
+		e.carriers[i] = c.cover(by)
+	}
+}
+
+// carry adds a carrier, or joins it with what is known of it.
 func (e *entry) carry(c carrier) {
 	i, found := slices.BinarySearchFunc(e.carriers, c, compareCarriers)
 	e.carriers = slices.Clone(e.carriers)
 	if found {
-		e.carriers[i].covered = e.carriers[i].covered || c.covered
+		e.carriers[i] = e.carriers[i].join(c)
 		return
 	}
 	e.carriers = slices.Insert(e.carriers, i, c)
@@ -187,17 +222,14 @@ func (c *content) note(ch *validate.Change, by []carrier) {
 	c.log[i].entries = append(c.log[i].entries, entry{startOp: ch.StartOp, carriers: by})
 }
 
-// cover marks what deps has, and reports whether anything is left uncovered.
-func (c *content) cover(deps crdt.Vector) (left bool) {
+// cover covers what a Fresh mutation had seen, and reports whether anything is
+// left uncovered.
+func (c *content) cover(by crdt.Header) (left bool) {
 	for i := range c.log {
 		es := c.own(i)
 		for k := range es {
-			e := &es[k]
-			e.carriers = slices.Clone(e.carriers)
-			for j := range e.carriers {
-				e.carriers[j].covered = e.carriers[j].covered || deps.Contains(e.carriers[j].dot)
-			}
-			left = left || !e.covered()
+			es[k].cover(by)
+			left = left || !es[k].covered()
 		}
 	}
 	return left

@@ -232,15 +232,20 @@ func (w *twin) compare() {
 // living works out the Automerge heads from the definition in the package's
 // documentation.
 func living(changes []*crdt.Change) []automerge.Hash {
+	type by struct {
+		change *crdt.Change
+		covers map[crdt.Dot]bool
+	}
 	type change struct {
 		c         *validate.Change
-		first     *crdt.Change // least of its carriers that are not covered, or of all
+		carriers  []by
+		first     *crdt.Change // the least carrier that no other outlives
 		uncovered bool
 		lives     bool
 		followed  bool
 	}
 	var order []*change
-	by := map[automerge.Hash]*change{}
+	known := map[automerge.Hash]*change{}
 	for _, ch := range changes {
 		m := ch.Mutations[0]
 		killed := slices.ContainsFunc(changes, func(d *crdt.Change) bool {
@@ -249,19 +254,37 @@ func living(changes []*crdt.Change) []automerge.Hash {
 		if killed || m.Delete != crdt.NotDelete {
 			continue
 		}
-		covered := slices.ContainsFunc(changes, func(f *crdt.Change) bool { return f.Mutations[0].Fresh && f.Deps.Contains(ch.Dot) })
+		b := by{ch, map[crdt.Dot]bool{}}
+		for _, f := range changes {
+			if f.Mutations[0].Fresh && f.Deps.Contains(ch.Dot) {
+				b.covers[f.Dot] = true
+			}
+		}
 		for _, c := range payload(m.Payload) {
-			x := by[c.Hash]
+			x := known[c.Hash]
 			if x == nil {
-				x = &change{c: c, first: ch}
-				by[c.Hash] = x
+				x = &change{c: c}
+				known[c.Hash] = x
 				order = append(order, x)
 			}
-			least := ch.Stamp < x.first.Stamp || ch.Stamp == x.first.Stamp && ch.Dot.Compare(x.first.Dot) < 0
-			if least && x.uncovered == !covered || !covered && !x.uncovered {
+			x.carriers = append(x.carriers, b)
+			x.uncovered = x.uncovered || len(b.covers) == 0
+		}
+	}
+	subset := func(a, b map[crdt.Dot]bool) bool {
+		for d := range a {
+			if !b[d] {
+				return false
+			}
+		}
+		return len(a) < len(b)
+	}
+	for _, x := range order {
+		for _, b := range x.carriers {
+			outlived := slices.ContainsFunc(x.carriers, func(o by) bool { return subset(o.covers, b.covers) })
+			if ch := b.change; !outlived && (x.first == nil || ch.Stamp < x.first.Stamp || ch.Stamp == x.first.Stamp && ch.Dot.Compare(x.first.Dot) < 0) {
 				x.first = ch
 			}
-			x.uncovered = x.uncovered || !covered
 		}
 	}
 	less := func(a, b *change) bool {
@@ -282,8 +305,8 @@ func living(changes []*crdt.Change) []automerge.Hash {
 			changed = false
 			for _, x := range order {
 				for _, d := range x.c.Deps {
-					if x.lives && !by[d].lives {
-						by[d].lives, changed = true, true
+					if x.lives && !known[d].lives {
+						known[d].lives, changed = true, true
 					}
 				}
 			}
@@ -310,7 +333,7 @@ func living(changes []*crdt.Change) []automerge.Hash {
 	var heads []automerge.Hash
 	for _, x := range order {
 		for _, d := range x.c.Deps {
-			by[d].followed = by[d].followed || x.lives
+			known[d].followed = known[d].followed || x.lives
 		}
 	}
 	for _, x := range order {

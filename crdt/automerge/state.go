@@ -131,17 +131,15 @@ func (s *State) begin(hd crdt.Header, cs []*validate.Change, by carrier) error {
 	s.shared = true
 	s.own()
 	s.era = hd.Dot
-	left := s.live.cover(hd.Deps)
+	left := s.live.cover(hd)
 	if s.base != nil {
-		left = s.base.cover(hd.Deps) || left
+		left = s.base.cover(hd) || left
 	}
 	for i := range s.loose {
-		l := &s.loose[i]
-		l.carriers = slices.Clone(l.carriers)
-		for k := range l.carriers {
-			l.carriers[k].covered = l.carriers[k].covered || hd.Deps.Contains(l.carriers[k].dot)
-			left = left || !l.carriers[k].covered
-		}
+		e := entry{carriers: s.loose[i].carriers}
+		e.cover(hd)
+		s.loose[i].carriers = e.carriers
+		left = left || !e.covered()
 	}
 	i, _ := slices.BinarySearchFunc(s.fresh, hd.Dot, crdt.Dot.Compare)
 	s.fresh = slices.Insert(s.fresh, i, hd.Dot)
