@@ -121,6 +121,20 @@ func (c *cluster) settle(d time.Duration) {
 	}
 }
 
+// linked waits until each region hears each other one.
+func (c *cluster) linked() {
+	c.t.Helper()
+	for _, n := range c.names {
+		for up := false; !up; time.Sleep(10 * time.Millisecond) {
+			st, err := c.regions[n].Cluster(c.t.Context())
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			up = !slices.ContainsFunc(st.Regions, func(r region.RegionStatus) bool { return r.Link.State != region.LinkStateUp })
+		}
+	}
+}
+
 func (c *cluster) put(name, col, id string, v map[string]any) core.Receipt {
 	c.t.Helper()
 	r, err := c.regions[name].Write(context.Background(), core.Write{Docs: []core.DocWrite{{
@@ -246,6 +260,7 @@ func TestRelayAroundACutLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, 10*time.Millisecond, mesh, "a", "b", "c")
 		defer c.stop()
+		c.linked()
 		c.net.Cut("a", "b")
 		began := time.Now()
 		rec := c.put("a", "things", "1", map[string]any{"n": int64(1)})

@@ -119,7 +119,7 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 		}
 		c.inbox.add(pending{ch, b, peer}, ch.Dot.Seq == have+1)
 		if p := c.peers[peer]; p != nil {
-			p.have = p.have.With(ch.Dot)
+			p.have, p.told = p.have.With(ch.Dot), p.told.With(ch.Dot)
 		}
 	}
 	return nil

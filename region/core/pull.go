@@ -135,14 +135,22 @@ func (c *Core) supplier(r crdt.ReplicaID, s crdt.Span) string {
 	if q, ok := c.sync.requests[r]; ok {
 		failed = q.peer
 	}
-	for _, name := range c.peerNames() {
-		p := c.peers[name]
-		n := min(p.have.Get(r), s.To)
-		if !c.hears(p) || n < s.From {
-			continue
+	for _, known := range []func(*peer) crdt.Vector{
+		func(p *peer) crdt.Vector { return p.told },
+		func(p *peer) crdt.Vector { return p.have },
+	} {
+		for _, name := range c.peerNames() {
+			p := c.peers[name]
+			n := min(known(p).Get(r), s.To)
+			if !c.hears(p) || n < s.From {
+				continue
+			}
+			if best == "" || best == failed || n > most && name != failed {
+				best, most = name, n
+			}
 		}
-		if best == "" || best == failed || n > most && name != failed {
-			best, most = name, n
+		if best != "" && best != failed {
+			break
 		}
 	}
 	return best

@@ -43,6 +43,7 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 	}
 	if direct {
 		p.offset = time.UnixMilli(r.Now).Sub(c.now)
+		p.told = p.told.Join(r.Have)
 		// So that it learns what it has to outbid, whoever's report comes first.
 		r.Seq = max(r.Seq, p.report.Seq)
 	}

@@ -24,7 +24,10 @@ type peer struct {
 	up      bool // there is a link
 	greeted bool // its Hello came on this link
 	// have is what it is known to hold: what it told, sent, or was told of it.
-	have   crdt.Vector
+	have crdt.Vector
+	// told is what it told itself, on its link: what it is asked for. Others may
+	// know more of it than can be had of it, if the link is cut.
+	told   crdt.Vector
 	heard  time.Duration // uptime at the last message on the link
 	news   time.Time     // last news of it, over any path
 	offset time.Duration
@@ -167,6 +170,7 @@ func (c *Core) receive(name string, m wire.Message) error {
 	case wire.Changes:
 		return c.accept(name, m.Changes)
 	case wire.Ack:
+		p.told = p.told.Join(m.Have)
 		c.acked(p, m.Have, name)
 	case wire.Status:
 		for i := range m.Reports {
@@ -222,7 +226,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		p.report = wire.Report{Region: p.name, Replica: h.Replica}
 		p.have, p.counted, p.waiting = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}
 	}
-	p.report.Have, p.have = h.Have, h.Have
+	p.report.Have, p.have, p.told = h.Have, h.Have, h.Have
 	p.waitFor(h.Have, c.have)
 	c.sync.hurry = true
 	c.sync.nextStatus = 0
