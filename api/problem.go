@@ -87,7 +87,7 @@ var (
 	busy             = &kind{"busy", 429, "Busy", true, "The region has as much to do as it takes on. Wait as long as Retry-After says."}
 	internal         = &kind{"internal", 500, "Internal error", false, "A defect of the server. Its log tells more."}
 	fenced           = &kind{"fenced", 503, "Store is fenced", true, "This region's store was found to be a fork of another and takes no writes. Other regions do; the operator of this one has to act."}
-	catchingUp       = &kind{"catching-up", 503, "Catching up", true, "The region's store is new or was rolled back, and takes no writes until it holds what its peers hold."}
+	catchingUp       = &kind{"catching-up", 503, "Catching up", true, "The region has just started and has not met a peer yet (it waits for one for two seconds), or its store is new or was rolled back and does not hold yet what its peers hold."}
 	behind           = &kind{"behind", 503, "Region is behind", true, "The region has not yet received all that Meridian-Token names. \"lag\" says how much is missing. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or ask another region."}
 	noQuorum         = &kind{"no-quorum", 503, "Not enough regions", true, "The read asked for more regions than answered in time, or what they hold did not arrive. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or for fewer regions by read=."}
 	notReady         = &kind{"not-ready", 503, "Not ready", true, "The region does not serve yet, or any more."}
