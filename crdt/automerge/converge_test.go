@@ -389,8 +389,12 @@ func (w *world) run(t *rapid.T) {
 	for i := range w.clients {
 		w.clients[i] = &client{actor: fmt.Sprintf("client %d........", i)}
 		w.clients[i].reload(nil)
-		defer w.clients[i].doc.Free()
 	}
+	defer func() {
+		for _, c := range w.clients {
+			c.doc.Free()
+		}
+	}()
 	automerge.SetMemoryBudget(rapid.SampledFrom([]int{0, 50_000, 1 << 20}).Draw(t, "budget"))
 	h := causaltest.Run(t, causaltest.Settings{
 		Replicas: rapid.IntRange(2, 4).Draw(t, "replicas"), Steps: 40, Trim: w.trims,
