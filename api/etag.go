@@ -15,6 +15,9 @@ const (
 	plain    representation = 'j' // the JSON
 	typed    representation = 't' // with ?types=1
 	siblings representation = 's' // all versions
+	// saved is the Automerge form. Two regions may arrange its bytes otherwise,
+	// for the same document with the same history.
+	saved representation = 'a'
 )
 
 // etagOf returns the strong entity tag of a document: the version tag, which

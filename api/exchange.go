@@ -35,6 +35,7 @@ const (
 	MediaOps        = "application/vnd.meridian.ops+json"
 	MediaBased      = "application/vnd.meridian.based+json"
 	MediaSiblings   = "application/vnd.meridian.siblings+json"
+	MediaAutomerge  = "application/vnd.automerge"
 )
 
 // Header values that never change, shared by all answers.
@@ -42,6 +43,7 @@ var (
 	jsonMedia     = []string{MediaJSON}
 	problemMedia  = []string{MediaProblem}
 	siblingsMedia = []string{MediaSiblings}
+	amMedia       = []string{MediaAutomerge}
 	textMedia     = []string{"text/plain; charset=utf-8"}
 	acceptPatch   = []string{MediaMergePatch + ", " + MediaJSONPatch + ", " + MediaOps}
 	noStore       = []string{"no-store"}

@@ -34,6 +34,9 @@ type Region interface {
 	Collections() []*core.Collection
 	// Get reads a document. If there is none the view does not exist; that is no error.
 	Get(ctx context.Context, collection, id string) (region.Document, error)
+	// Export reads a document of a type that can be saved in a format of its own.
+	// The bytes are nil if there is no document.
+	Export(ctx context.Context, collection, id string) (region.Document, []byte, error)
 	// List reads documents in the order of their ids.
 	List(ctx context.Context, collection string, o region.ListOptions) (region.Page, error)
 

@@ -45,6 +45,8 @@ func (s *Server) routes() chi.Router {
 	m.Delete(doc, handle(s.deleteDoc))
 	get(doc+"/versions", s.getVersions)
 	m.Post(doc+"/resolve", handle(s.resolveDoc))
+	get(doc+"/automerge", s.exportDoc)
+	m.Post(doc+"/automerge", handle(s.importDoc))
 
 	m.Post("/v1/batch", handle(s.postBatch))
 

@@ -150,7 +150,7 @@ func (s *Server) settle(ctx context.Context, w *core.DocWrite) error {
 		return nil
 	}
 	c, err := s.region.Collection(w.Collection)
-	if err != nil || c.Settings.Type != crdt.TypeDocument || policyName(c) != siblingsPolicy {
+	if err != nil || c.Settings.Type == crdt.TypeRegister || policyName(c) != siblingsPolicy {
 		return nil //nolint:nilerr // the region says what is wrong with the write
 	}
 	d, err := s.region.Get(ctx, w.Collection, w.ID)

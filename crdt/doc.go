@@ -10,8 +10,9 @@
 // Operation-Based Replicated Data Types, 2017).
 //
 // The types themselves live below: crdt/register (a multi-value register of
-// whole documents) and crdt/document (a JSON document merged per field). A type
-// implements [State]. Which of several concurrent values is shown is not
-// theirs to decide: a [Resolve] function, made from the collection's policy by
-// package conflict, picks one when a document is viewed.
+// whole documents), crdt/document (a JSON document merged per field) and
+// crdt/automerge (an Automerge document). A type implements [State]. Which of
+// several concurrent values is shown is not theirs to decide: a [Resolve]
+// function, made from the collection's policy by package conflict, picks one
+// when a document is viewed.
 package crdt

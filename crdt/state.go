@@ -39,8 +39,10 @@ func ParseType(s string) (Type, error) {
 		return TypeDocument, nil
 	case "register":
 		return TypeRegister, nil
+	case "automerge":
+		return TypeAutomerge, nil
 	}
-	return 0, fmt.Errorf("%w: unknown collection type %q, use \"document\" or \"register\"", ErrRefused, s)
+	return 0, fmt.Errorf("%w: unknown collection type %q, use \"document\", \"register\" or \"automerge\"", ErrRefused, s)
 }
 
 // Errors of preparing an edit. Applying a mutation that was accepted elsewhere
@@ -209,6 +211,15 @@ type State interface {
 	AppendBinary(b []byte) ([]byte, error)
 	// Clone returns an independent copy.
 	Clone() State
+}
+
+// An Exporter is a state that can be saved in a format that others read, of
+// which EditImport takes parts in again.
+type Exporter interface {
+	State
+	// Export returns the document with all that the format holds of it, nil if
+	// there is no document.
+	Export() ([]byte, error)
 }
 
 // DigestSize is the length of a state's digest in bytes.

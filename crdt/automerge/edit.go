@@ -263,6 +263,15 @@ func (s *State) prepareFresh(base *State, e crdt.Edit, hd crdt.Header, resolve c
 	return one(&content{}, s.actor(e, hd, true), e, hd, resolve, l)
 }
 
+// CheckImport reports what is wrong with what a client brings by itself, before
+// it is known what it extends.
+func CheckImport(raw []byte) error {
+	if _, err := validate.Parse(raw, importLimits); err != nil {
+		return refusal(err)
+	}
+	return nil
+}
+
 // prepareImport takes in what a client brings: saved documents and changes.
 func (s *State) prepareImport(e crdt.Edit) ([]*validate.Change, error) {
 	cs, err := validate.Parse(e.Raw, importLimits)

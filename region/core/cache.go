@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/automerge"
 	"github.com/meridiandb/meridian/crdt/document"
 	"github.com/meridiandb/meridian/crdt/register"
 	"github.com/meridiandb/meridian/region/store"
@@ -92,6 +93,8 @@ func newState(t crdt.Type) (crdt.State, error) {
 		return document.New(), nil
 	case crdt.TypeRegister:
 		return register.New(), nil
+	case crdt.TypeAutomerge:
+		return automerge.New(), nil
 	default:
 		return nil, fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
 	}
@@ -118,6 +121,8 @@ func decodeRecord(b []byte) (crdt.State, uint64, error) {
 		s, err = document.Decode(r.Rest())
 	case crdt.TypeRegister:
 		s, err = register.Decode(r.Rest())
+	case crdt.TypeAutomerge:
+		s, err = automerge.Decode(r.Rest())
 	default:
 		err = fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
 	}

@@ -209,6 +209,7 @@ func (f *Condition) check(h *crdt.Heads) error {
 // prepare turns one edit into a mutation.
 func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, error) {
 	e := d.Edit
+	e.Collection, e.ID = t.col.Incarnation, d.ID
 	if e.Kind == crdt.EditDelete && e.Mode == crdt.NotDelete {
 		e.Mode = t.col.Settings.Delete
 	}
