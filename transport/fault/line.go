@@ -48,7 +48,7 @@ func (l *line) put(m wire.Message, delay time.Duration, wait bool, deliver func(
 		return true
 	}
 	size := wire.Size(m)
-	for !l.closed && l.bytes > 0 && l.bytes+size > lineBytes {
+	for !l.over() && l.bytes > 0 && l.bytes+size > lineBytes {
 		if !wait {
 			l.mu.Unlock()
 			return false
@@ -56,7 +56,7 @@ func (l *line) put(m wire.Message, delay time.Duration, wait bool, deliver func(
 		l.room.Wait()
 	}
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.over() {
 		return false
 	}
 	l.waiting = append(l.waiting, held{deliver, size, time.Now().Add(delay)})
@@ -105,6 +105,10 @@ func (l *line) idle() bool {
 	defer l.mu.Unlock()
 	return !l.running
 }
+
+// over reports whether nothing is let in any more. It is so from the moment that
+// the context ends, though close is called a little later. The lock is held.
+func (l *line) over() bool { return l.closed || l.ctx.Err() != nil }
 
 // close drops what is held and lets nothing in.
 func (l *line) close() {
