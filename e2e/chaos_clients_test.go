@@ -41,6 +41,7 @@ const (
 	inSiblings = "chaos-siblings"
 	inDocs     = "chaos-docs"
 	inBank     = "chaos-bank"
+	inTexts    = "chaos-texts"
 )
 
 func keyOf(object history.Object, gen int) string { return fmt.Sprintf("%s-%d", object, gen) }
@@ -54,11 +55,13 @@ func (x *chaos) seedData() {
 	x.c.MakeCollection(x.t, inSiblings, `{"type":"register","policy":"siblings"}`)
 	x.c.MakeCollection(x.t, inDocs, `{}`)
 	x.c.MakeCollection(x.t, inBank, `{}`)
+	x.c.MakeCollection(x.t, inTexts, `{"type":"automerge"}`)
 	first := x.c.Nodes[0]
 	for gen := range x.gens {
 		first.Put(x.t, inDocs, keyOf(history.Set, gen), `{"v":{"$set":[]}}`)
 		first.Put(x.t, inDocs, keyOf(history.Counter, gen), `{"v":{"$counter":0}}`)
 		first.Put(x.t, inDocs, keyOf(history.List, gen), `{"v":[]}`)
+		first.Put(x.t, inTexts, keyOf(history.Text, gen), `{"v":""}`)
 		bank := history.Op{Process: "setup", Region: first.Region, Object: history.Bank, Kind: history.Write, Key: keyOf(history.Bank, gen), Result: history.OK}
 		bank.Balances = map[string]int64{}
 		for i := range bankAccounts {
@@ -119,7 +122,7 @@ func (c *chaosClient) run() {
 
 // something does one operation that is drawn, or two.
 func (c *chaosClient) something(gen int) {
-	objects := []history.Object{history.Register, history.Siblings, history.Set, history.Counter, history.List, history.Bank}
+	objects := []history.Object{history.Register, history.Siblings, history.Set, history.Counter, history.List, history.Text, history.Bank}
 	object := objects[c.rand.IntN(len(objects))]
 	key := keyOf(object, gen)
 	write := c.rand.IntN(2) == 0
@@ -130,6 +133,8 @@ func (c *chaosClient) something(gen int) {
 		}
 	case !write:
 		c.read(object, key, false)
+	case object == history.Text:
+		c.insert(key)
 	case object == history.Register:
 		q := cluster.PutRequest(inRegister, key, "")
 		c.write(history.Op{Object: object, Kind: history.Write, Key: key}, func(v string) cluster.Request {
@@ -150,12 +155,34 @@ func (c *chaosClient) something(gen int) {
 	}
 }
 
-func (c *chaosClient) ops(key, ops string) cluster.Request {
-	return cluster.Request{Method: http.MethodPatch, Path: cluster.DocPath(inDocs, key), Type: cluster.Ops, Body: ops}
+func (c *chaosClient) ops(key, ops string) cluster.Request { return patchRequest(inDocs, key, ops) }
+
+func patchRequest(collection, key, ops string, header ...string) cluster.Request {
+	return cluster.Request{Method: http.MethodPatch, Path: cluster.DocPath(collection, key), Type: cluster.Ops, Body: ops, Header: header}
 }
 
 func (c *chaosClient) patch(op history.Op, format string) {
 	c.write(op, func(v string) cluster.Request { return c.ops(op.Key, fmt.Sprintf(format, v)) })
+}
+
+// insert puts a word at the front of a text, or between two words of the text as
+// it was read, if it is still that.
+func (c *chaosClient) insert(key string) {
+	index, header := 0, []string(nil)
+	if c.rand.IntN(3) > 0 {
+		op := history.Op{Object: history.Text, Kind: history.Read, Key: key}
+		res := c.understood(&op, cluster.Request{Path: cluster.DocPath(inTexts, key)})
+		if res == nil {
+			return
+		}
+		for _, word := range op.Values[:c.rand.IntN(len(op.Values)+1)] {
+			index += len(word) + 1
+		}
+		header = []string{"If-Match", res.ETag()}
+	}
+	c.write(history.Op{Object: history.Text, Kind: history.Insert, Key: key}, func(v string) cluster.Request {
+		return patchRequest(inTexts, key, fmt.Sprintf(`[{"op":"splice","path":"/v","index":%d,"insert":"%s "}]`, index, v), header...)
+	})
 }
 
 func (c *chaosClient) transfer(key string) {
@@ -256,18 +283,26 @@ func (c *chaosClient) read(object history.Object, key string, final bool) bool {
 	switch object {
 	case history.Register:
 		path = cluster.DocPath(inRegister, key)
+	case history.Text:
+		path = cluster.DocPath(inTexts, key)
 	case history.Bank:
 		path = "/v1/collections/" + inBank + "/docs?limit=1000&prefix=" + url.QueryEscape(key+"/")
 	}
-	res := c.do(&op, cluster.Request{Path: path})
+	return c.understood(&op, cluster.Request{Path: path}) != nil
+}
+
+// understood sends a read and records what it shows. It returns the answer if
+// there is one that says so.
+func (c *chaosClient) understood(op *history.Op, q cluster.Request) *cluster.Response {
+	res := c.do(op, q)
 	if res != nil {
-		if err := understand(&op, res); err != nil {
+		if err := understand(op, res); err != nil {
 			c.x.t.Errorf("%v: %v in %s", op, err, res.Text())
-			return false
+			return nil
 		}
 	}
-	c.x.rec.Record(op)
-	return op.Result == history.OK
+	c.x.rec.Record(*op)
+	return res
 }
 
 var errMorePages = errors.New("the bank is longer than a page")
@@ -310,6 +345,11 @@ func understand(op *history.Op, res *cluster.Response) error {
 	switch op.Object {
 	case history.Counter:
 		return json.Unmarshal(doc.V, &op.Amount)
+	case history.Text:
+		var text string
+		err := json.Unmarshal(doc.V, &text)
+		op.Values = strings.Fields(text)
+		return err
 	case history.Register:
 		op.Values = make([]string, 1)
 		return json.Unmarshal(doc.V, &op.Values[0])
@@ -371,7 +411,7 @@ func (x *chaos) finalReads() {
 	for _, n := range x.c.Nodes {
 		c := &chaosClient{x: x, name: "final " + n.Region, region: n.Region}
 		for gen := range x.gens {
-			for _, object := range []history.Object{history.Register, history.Set, history.Counter, history.List, history.Bank} {
+			for _, object := range []history.Object{history.Register, history.Set, history.Counter, history.List, history.Text, history.Bank} {
 				if !c.read(object, keyOf(object, gen), true) {
 					x.t.Errorf("%s does not show %s %d at the end", n.Region, object, gen)
 				}

@@ -44,7 +44,7 @@ func (o *order) build() {
 	chains := map[string]int{}
 	last := map[string]int{}
 	for i, op := range o.ops {
-		ordered := op.Object == history.Register || op.Object == history.Siblings || op.Object == history.Set || op.Object == history.List
+		ordered := op.Object == history.Register || op.Object == history.Siblings || op.Object == history.Set || op.Object == history.List || op.Object == history.Text
 		_, seen := o.seen[valueAt{o.at(i), op.Value}]
 		if !ordered || op.Result == history.Refused || op.Result == history.Unknown && (op.Kind == history.Read || !seen) {
 			continue
@@ -164,7 +164,7 @@ func (o *order) look(i int) (conflicts [][2]int) {
 		return nil
 	}
 	switch op.Object {
-	case history.Set, history.List:
+	case history.Set, history.List, history.Text:
 		o.lookGrowing(i, at)
 	case history.Register:
 		conflicts = o.lookRegister(i, at)

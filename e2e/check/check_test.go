@@ -25,7 +25,7 @@ func (s *script) do(op history.Op) {
 }
 
 func (s *script) write(process string, object history.Object, key, value string) {
-	kind := map[history.Object]history.Kind{history.Register: history.Write, history.Set: history.Add, history.List: history.Append}
+	kind := map[history.Object]history.Kind{history.Register: history.Write, history.Set: history.Add, history.List: history.Append, history.Text: history.Insert}
 	s.do(history.Op{Process: process, Object: object, Kind: kind[object], Key: key, Value: value})
 }
 
@@ -72,6 +72,7 @@ const (
 	register = history.Register
 	set      = history.Set
 	list     = history.List
+	text     = history.Text
 	unknown  = history.Unknown
 	refused  = history.Refused
 )
@@ -317,6 +318,33 @@ var histories = []struct {
 		s.write("q", list, "k", "2")
 		s.reads("r", list, "k", "1", "2")
 		s.end(list, "k", "2", "1")
+	}},
+	{"texts in order", "", func(s *script) {
+		s.write("p", text, "k", "1")
+		s.write("p", text, "k", "2")
+		s.lost("q", text, "k", "3", unknown)
+		s.reads("p", text, "k", "2", "1")
+		s.end(text, "k", "3", "2", "1")
+	}},
+	{"words change places", check.ListOrder, func(s *script) {
+		s.write("p", text, "k", "1")
+		s.write("q", text, "k", "2")
+		s.reads("r", text, "k", "1", "2")
+		s.end(text, "k", "2", "1")
+	}},
+	{"a word is torn", check.ThinAir, func(s *script) {
+		s.write("p", text, "k", "12")
+		s.write("q", text, "k", "3")
+		s.end(text, "k", "1", "3", "2")
+	}},
+	{"a word is lost", check.NothingLost, func(s *script) {
+		s.write("p", text, "k", "1")
+		s.end(text, "k")
+	}},
+	{"a word that was inserted is not read", check.ReadYourWrites, func(s *script) {
+		s.write("p", text, "k", "1")
+		s.reads("p", text, "k")
+		s.end(text, "k", "1")
 	}},
 	{"a bank", "", func(s *script) {
 		s.bank(history.Write, false, 10, 10)

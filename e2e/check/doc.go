@@ -8,7 +8,7 @@
 //   - Session guarantees (read your writes, monotonic reads, monotonic writes,
 //     writes follow reads): Terry, Demers, Petersen, Spreitzer, Theimer, Welch:
 //     Session Guarantees for Weakly Consistent Replicated Data (PDIS 1994). They
-//     are checked on sets and lists that only grow, where what a read may not lack
+//     are checked on sets, lists and texts that only grow, where what a read may not lack
 //     is known exactly.
 //   - Causal convergence (CCv) of registers: Bouajjani, Enea, Guerraoui, Hamza: On
 //     Verifying Causal Consistency (POPL 2017), by its bad patterns CyclicCO,
@@ -16,7 +16,7 @@
 //     values are written once, they are sound and complete. Here they are sound:
 //     an operation with unknown outcome is left out unless a read saw it, and is
 //     never taken to come before later operations of its process.
-//   - Order of lists: Attiya, Burckhardt, Gotsman, Morrison, Yang, Zawirski:
+//   - Order of lists and texts: Attiya, Burckhardt, Gotsman, Morrison, Yang, Zawirski:
 //     Specification and Complexity of Collaborative Text Editing (PODC 2016): one
 //     order of all elements, which all reads agree with.
 //

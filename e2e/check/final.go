@@ -31,7 +31,7 @@ func (h *indexed) convergence() {
 // outcome is what a read has seen, as text.
 func outcome(op history.Op) string {
 	values := op.Values
-	if op.Object != history.List { // an order is part of lists only
+	if op.Object != history.List && op.Object != history.Text { // others have no order
 		values = slices.Sorted(slices.Values(values))
 	}
 	var b strings.Builder
@@ -210,7 +210,7 @@ func isSumOfSome(d int64, amounts []int64) bool {
 }
 
 // lists: the elements that one process appended are in the order in which it
-// did, and all reads have them in the order of the end.
+// did, and all reads of a list or a text have them in the order of the end.
 func (h *indexed) lists() {
 	order := map[valueAt]int{}
 	for p, finals := range h.finals {
@@ -219,7 +219,7 @@ func (h *indexed) lists() {
 		}
 	}
 	for i, op := range h.ops {
-		if op.Object != history.List || op.Kind != history.Read || op.Result != history.OK {
+		if op.Object != history.List && op.Object != history.Text || op.Kind != history.Read || op.Result != history.OK {
 			continue
 		}
 		latest := map[string]int{} // by process the latest append that was passed
@@ -232,7 +232,7 @@ func (h *indexed) lists() {
 			}
 			// One of unknown outcome may have been done late.
 			by := h.ops[w].Process
-			if h.ops[w].Result == history.OK && w < latest[by]-1 {
+			if op.Object == history.List && h.ops[w].Result == history.OK && w < latest[by]-1 {
 				h.add(ListOrder, h.op(w, latest[by]-1, i), "%q comes after what the same process appended later", value)
 			}
 			latest[by] = max(latest[by], w+1)

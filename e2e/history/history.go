@@ -38,6 +38,7 @@ const (
 	Add      Kind = "add"      // a set: adds Value
 	Inc      Kind = "inc"      // a counter: adds Amount
 	Append   Kind = "append"   // a list: appends Value
+	Insert   Kind = "insert"   // a text: inserts Value somewhere
 	Transfer Kind = "transfer" // a bank: moves Amount From one account To another
 )
 
@@ -54,6 +55,8 @@ const (
 	Set      Object = "set"
 	Counter  Object = "counter"
 	List     Object = "list"
+	// Text is a text of words, each of which was inserted whole.
+	Text Object = "text"
 	// Bank has accounts, and a book of the transfers that were made.
 	Bank Object = "bank"
 )
@@ -66,7 +69,7 @@ type Op struct {
 	Object  Object `json:"object"`
 	Kind    Kind   `json:"kind"`
 	Key     string `json:"key"`
-	// Value is what is written, added or appended, and names a transfer. It is used
+	// Value is what is written, added, appended or inserted, and names a transfer. It is used
 	// once only under a key.
 	Value string `json:"value,omitempty"`
 	// Amount is that of an increment, a transfer, or a counter that was read.
