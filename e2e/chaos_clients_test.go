@@ -267,7 +267,7 @@ func (c *chaosClient) send(q cluster.Request) (*cluster.Response, error) {
 	for i := 0; i+1 < len(q.Header); i += 2 {
 		req.Header.Set(q.Header[i], q.Header[i+1])
 	}
-	res, err := c.x.client.Do(req)
+	res, err := c.x.clients[c.region].Do(req)
 	if err != nil {
 		return nil, err
 	}

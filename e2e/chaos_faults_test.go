@@ -19,7 +19,9 @@ const (
 // A fault of links is made and described by the state of some paths.
 type linkFault struct {
 	name string
-	set  func(x *chaos, nodes []*cluster.Node)
+	// worst are the conditions that befall some paths.
+	worst relay.Conditions
+	set   func(x *chaos, nodes []*cluster.Node, worst relay.Conditions)
 }
 
 // between sets the conditions of all paths between two sets of regions.
@@ -27,17 +29,21 @@ func (x *chaos) between(as, bs []*cluster.Node, there, back relay.Conditions) {
 	for _, a := range as {
 		for _, b := range bs {
 			if a != b {
-				x.net.Set(a.Region, b.Region, there)
-				x.net.Set(b.Region, a.Region, back)
+				x.set(a, b, there)
+				x.set(b, a, back)
 			}
 		}
 	}
 }
 
-// everywhere gives each path the same conditions.
-func everywhere(c relay.Conditions) func(*chaos, []*cluster.Node) {
-	return func(x *chaos, nodes []*cluster.Node) { x.between(nodes, nodes, c, c) }
+func (x *chaos) set(from, to *cluster.Node, c relay.Conditions) {
+	if err := x.net.Set(from.Region, to.Region, c); err != nil {
+		x.t.Fatal(err)
+	}
 }
+
+// everywhere gives each path the same conditions.
+func everywhere(x *chaos, nodes []*cluster.Node, c relay.Conditions) { x.between(nodes, nodes, c, c) }
 
 var (
 	cut     = relay.Conditions{Cut: true}
@@ -46,21 +52,21 @@ var (
 
 // linkFaults are given the regions in an order that was drawn.
 var linkFaults = []linkFault{
-	{"cut in two halves", func(x *chaos, n []*cluster.Node) { x.between(n[:len(n)/2], n[len(n)/2:], cut, cut) }},
-	{"region cut off", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:], cut, cut) }},
-	{"every link cut", func(x *chaos, n []*cluster.Node) { x.between(n, n, cut, cut) }},
-	{"one link cut", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:2], cut, cut) }},
-	{"one link cut one way", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:2], cut, passing) }},
-	{"region heard by nobody", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:], cut, passing) }},
-	{"region that hears nobody", func(x *chaos, n []*cluster.Node) { x.between(n[:1], n[1:], passing, cut) }},
-	{"delay", everywhere(relay.Conditions{Delay: 40 * time.Millisecond, Jitter: 40 * time.Millisecond})},
-	{"loss", everywhere(relay.Conditions{Drop: 0.15})},
-	{"duplicates", everywhere(relay.Conditions{Duplicate: 0.3})},
-	{"reordering", everywhere(relay.Conditions{Delay: time.Millisecond, Reorder: 0.2})},
-	{"slow links", everywhere(relay.Conditions{Rate: 64 << 10})},
-	{"bad links", everywhere(relay.Conditions{
+	{"cut in two halves", cut, func(x *chaos, n []*cluster.Node, _ relay.Conditions) { x.between(n[:len(n)/2], n[len(n)/2:], cut, cut) }},
+	{"region cut off", cut, func(x *chaos, n []*cluster.Node, _ relay.Conditions) { x.between(n[:1], n[1:], cut, cut) }},
+	{"every link cut", cut, everywhere},
+	{"one link cut", cut, func(x *chaos, n []*cluster.Node, _ relay.Conditions) { x.between(n[:1], n[1:2], cut, cut) }},
+	{"one link cut one way", cut, func(x *chaos, n []*cluster.Node, _ relay.Conditions) { x.between(n[:1], n[1:2], cut, passing) }},
+	{"region heard by nobody", cut, func(x *chaos, n []*cluster.Node, _ relay.Conditions) { x.between(n[:1], n[1:], cut, passing) }},
+	{"region that hears nobody", cut, func(x *chaos, n []*cluster.Node, _ relay.Conditions) { x.between(n[:1], n[1:], passing, cut) }},
+	{"delay", relay.Conditions{Delay: 40 * time.Millisecond, Jitter: 40 * time.Millisecond}, everywhere},
+	{"loss", relay.Conditions{Drop: 0.15}, everywhere},
+	{"duplicates", relay.Conditions{Duplicate: 0.3}, everywhere},
+	{"reordering", relay.Conditions{Delay: time.Millisecond, Reorder: 0.2}, everywhere},
+	{"slow links", relay.Conditions{Rate: 64 << 10}, everywhere},
+	{"bad links", relay.Conditions{
 		Delay: 10 * time.Millisecond, Jitter: 20 * time.Millisecond, Drop: 0.05, Duplicate: 0.05, Reorder: 0.05,
-	})},
+	}, everywhere},
 }
 
 // misfortune is one step of the schedule: something happens to the links, or to
@@ -70,11 +76,12 @@ func (x *chaos) misfortune() {
 	nodes := slices.Clone(x.c.Nodes)
 	x.rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 	onLinks, onProcesses, hold := x.rand.IntN(4) > 0, x.rand.IntN(2) > 0, x.draw(minFault, maxFault)
-	what, both := "links are up", x.rand.IntN(len(linkFaults))
+	possible := slices.DeleteFunc(slices.Clone(linkFaults), func(f linkFault) bool { return !x.net.can(f.worst) })
+	what, link := "links are up", x.rand.IntN(len(possible))
 	process, heal := x.rand.IntN(len(processFaults)), x.rand.IntN(3) > 0
 	if onLinks {
-		f := linkFaults[both]
-		f.set(x, nodes)
+		f := possible[link]
+		f.set(x, nodes, f.worst)
 		x.faults[f.name]++
 		what = f.name
 		x.awaitWrites(what, nodes...)
@@ -89,7 +96,7 @@ func (x *chaos) misfortune() {
 	}
 	x.awaitWrites(what, nodes...)
 	if heal {
-		x.net.Heal()
+		x.heal()
 	}
 }
 

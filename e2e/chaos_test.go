@@ -61,8 +61,26 @@ func TestChaos(t *testing.T) {
 	for _, topology := range topologies {
 		t.Run(topology, func(t *testing.T) {
 			t.Logf("replay: go test ./e2e -v -artifacts -run TestChaos/%s -e2e.chaos %v -e2e.seed %d", topology, d, seed)
-			startChaos(t, topology, regions, seed, d).run(d)
+			net := userSpace{relay.New(seed)}
+			startChaos(t, net, cluster.Options{Regions: regions, Topology: topology, Prepare: net.prepare(t)}, seed, d).run(d)
 		})
+	}
+}
+
+// prepare puts the relays between the regions.
+func (r userSpace) prepare(t *testing.T) func(*cluster.Cluster) {
+	return func(c *cluster.Cluster) {
+		for _, n := range c.Nodes {
+			var peers []string
+			for _, p := range c.Others(n) {
+				addr, err := r.Dial(n.Region, p.Region, p.PeerAddr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				peers = append(peers, p.Region+"="+addr)
+			}
+			n.SetArg("--peers", strings.Join(peers, ","))
+		}
 	}
 }
 
@@ -70,22 +88,49 @@ func TestChaos(t *testing.T) {
 type chaos struct {
 	t    *testing.T
 	c    *cluster.Cluster
-	net  *relay.Network
+	net  misfortunes
 	rand *rand.Rand // of the schedule of faults
 
-	rec    *history.Recorder
-	path   string
-	urls   map[string]string
-	client *http.Client
-	start  time.Time
-	gens   int
-	stop   chan struct{}
-	wg     sync.WaitGroup
-	acked  map[string]*latest
+	rec     *history.Recorder
+	path    string
+	urls    map[string]string
+	clients map[string]*http.Client
+	start   time.Time
+	gens    int
+	stop    chan struct{}
+	wg      sync.WaitGroup
+	acked   map[string]*latest
 
 	faults   map[string]int
 	converge cluster.Sample
 }
+
+// misfortunes are what can befall the paths between regions.
+type misfortunes interface {
+	// can reports whether Set knows of these conditions.
+	can(relay.Conditions) bool
+	Set(from, to string, c relay.Conditions) error
+	Heal() error
+	Total() (relay.Counts, error)
+	Close() error
+}
+
+// userSpace has misfortunes made by relays, and knows all.
+type userSpace struct{ *relay.Network }
+
+func (userSpace) can(relay.Conditions) bool { return true }
+
+func (r userSpace) Set(from, to string, c relay.Conditions) error {
+	r.Network.Set(from, to, c)
+	return nil
+}
+
+func (r userSpace) Heal() error {
+	r.Network.Heal()
+	return nil
+}
+
+func (r userSpace) Total() (relay.Counts, error) { return r.Network.Total(), nil }
 
 // latest is when the last acknowledged write of a region was begun.
 type latest struct {
@@ -107,14 +152,14 @@ func (l *latest) after(at time.Time) bool {
 	return l.at.After(at)
 }
 
-func startChaos(t *testing.T, topology string, regions []string, seed uint64, d time.Duration) *chaos {
+func startChaos(t *testing.T, net misfortunes, o cluster.Options, seed uint64, d time.Duration) *chaos {
 	t.Helper()
 	x := &chaos{
-		t: t, net: relay.New(seed), rand: rand.New(rand.NewPCG(seed, 0)),
+		t: t, net: net, rand: rand.New(rand.NewPCG(seed, 0)),
 		path: filepath.Join(t.ArtifactDir(), "history.jsonl"),
-		urls: map[string]string{}, acked: map[string]*latest{}, faults: map[string]int{},
-		client: &http.Client{Timeout: chaosPatience, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
-		gens:   int(d/generation) + 2,
+		urls: map[string]string{}, clients: map[string]*http.Client{},
+		acked: map[string]*latest{}, faults: map[string]int{},
+		gens: int(d/generation) + 2,
 	}
 	var err error
 	if x.rec, err = history.Create(x.path); err != nil {
@@ -125,27 +170,25 @@ func startChaos(t *testing.T, topology string, regions []string, seed uint64, d 
 			t.Error(err)
 		}
 	})
-	x.c = cluster.Start(t, cluster.Options{Regions: regions, Topology: topology, Prepare: x.prepare})
+	prepare := o.Prepare
+	o.Prepare = func(c *cluster.Cluster) {
+		if prepare != nil {
+			prepare(c)
+		}
+		x.prepare(c)
+	}
+	x.c = cluster.Start(t, o)
 	x.seedData()
 	return x
 }
 
-// prepare puts the relays between the regions, and gives each an HTTP port that it
-// keeps when it is restarted.
+// prepare gives each region an HTTP port that it keeps when it is restarted.
 func (x *chaos) prepare(c *cluster.Cluster) {
 	for _, n := range c.Nodes {
-		var peers []string
-		for _, p := range c.Others(n) {
-			addr, err := x.net.Dial(n.Region, p.Region, p.PeerAddr)
-			if err != nil {
-				x.t.Fatal(err)
-			}
-			peers = append(peers, p.Region+"="+addr)
-		}
-		n.SetArg("--peers", strings.Join(peers, ","))
 		addr := freePort(x.t)
 		n.SetArg("--http", addr)
 		x.urls[n.Region] = "http://" + addr
+		x.clients[n.Region] = n.Client(chaosPatience)
 		x.acked[n.Region] = &latest{}
 	}
 }
@@ -178,7 +221,7 @@ func (x *chaos) run(d time.Duration) {
 			x.misfortune()
 		}
 		close(x.stop)
-		x.net.Heal()
+		x.heal()
 		healed := time.Now()
 		x.wg.Wait()
 		x.c.AwaitEqual(x.t)
@@ -222,10 +265,21 @@ func (x *chaos) judge(docs int) {
 		faults = append(faults, fmt.Sprintf("%d %s", x.faults[name], name))
 		total += x.faults[name]
 	}
-	x.t.Logf("%d faults: %s; packets: %+v", total, strings.Join(faults, ", "), x.net.Total())
+	packets, err := x.net.Total()
+	if err != nil {
+		x.t.Error(err)
+	}
+	x.t.Logf("%d faults: %s; packets: %+v", total, strings.Join(faults, ", "), packets)
 	x.t.Logf("%d rounds, converged after the last heal: %v; checked in %v", len(x.converge), x.converge, checked.Round(time.Millisecond))
-	if results[history.OK] == 0 || total == 0 || x.net.Total().Delivered == 0 {
+	if results[history.OK] == 0 || total == 0 || packets.Delivered == 0 {
 		x.t.Error("nothing has happened: the test shows nothing")
+	}
+}
+
+// heal takes away all that befell the links.
+func (x *chaos) heal() {
+	if err := x.net.Heal(); err != nil {
+		x.t.Fatal(err)
 	}
 }
 

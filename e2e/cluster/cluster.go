@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -41,6 +42,40 @@ type Options struct {
 	ArgsOf map[string][]string
 	// Prepare is called with the cluster before its regions are started.
 	Prepare func(*Cluster)
+	// Places, if not nil, are where the regions run, instead of all on the loopback.
+	Places Places
+}
+
+// Places let each region run in a network of its own.
+type Places interface {
+	// Add makes the place of a region, and returns the IP address that the other
+	// regions reach it at.
+	Add(region string) (ip string, err error)
+	// Command is what comes before a program and its arguments to run it there.
+	Command(region string) []string
+	// DialContext connects to a TCP address as it is there.
+	DialContext(ctx context.Context, region, addr string) (net.Conn, error)
+}
+
+// peerPort is the one of each region that has a place of its own.
+const peerPort = "7400"
+
+// place gives a region where it is reached by others and by the tests.
+func (n *Node) place(tb testing.TB, p Places) {
+	tb.Helper()
+	if p == nil {
+		n.PeerAddr, n.client = freeUDP(tb), n.c.client
+		return
+	}
+	ip, err := p.Add(n.Region)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n.PeerAddr = net.JoinHostPort(ip, peerPort)
+	n.command = p.Command(n.Region)
+	n.client = newClient(func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return p.DialContext(ctx, n.Region, addr)
+	})
 }
 
 // A Cluster is several regions, each a process.
@@ -64,12 +99,14 @@ func Start(tb testing.TB, o Options) *Cluster {
 	if o.Topology == "" {
 		o.Topology = Mesh
 	}
-	c := &Cluster{Dir: tb.TempDir(), client: newClient()}
+	c := &Cluster{Dir: tb.TempDir(), client: newClient(nil)}
 	c.TLS = filepath.Join(c.Dir, "certs")
 	MustRun(tb, "certs", "init", "--dir", c.TLS, "--cluster", Name)
 	for _, region := range o.Regions {
 		MustRun(tb, "certs", "issue", "--dir", c.TLS, "--region", region)
-		c.Nodes = append(c.Nodes, &Node{Region: region, PeerAddr: freeUDP(tb), Data: filepath.Join(c.Dir, region), c: c})
+		n := &Node{Region: region, Data: filepath.Join(c.Dir, region), c: c}
+		n.place(tb, o.Places)
+		c.Nodes = append(c.Nodes, n)
 	}
 	for _, n := range c.Nodes {
 		n.args = n.serveArgs(o)
@@ -135,8 +172,8 @@ func (c *Cluster) stop(tb testing.TB) {
 			n.end(tb)
 		}
 	}
-	c.client.CloseIdleConnections()
 	for _, n := range c.Nodes {
+		n.client.CloseIdleConnections()
 		for _, word := range []string{raceFound, "panic: ", "fatal error: "} {
 			if i := strings.Index(n.Log(), word); i >= 0 {
 				report := n.Log()[i:]

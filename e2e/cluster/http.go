@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,11 +28,20 @@ const (
 	maxAnswer    = 64 << 20
 )
 
-func newClient() *http.Client {
+// newClient returns a client that dials as it is told, nil for as usual.
+func newClient(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Client {
 	return &http.Client{
 		Timeout:   httpTimeout,
-		Transport: &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: maxIdleConns, ReadBufferSize: 16 << 10},
+		Transport: &http.Transport{DialContext: dial, MaxIdleConns: 0, MaxIdleConnsPerHost: maxIdleConns, ReadBufferSize: 16 << 10},
 	}
+}
+
+// Client returns a client that reaches the region, and waits for answers for as
+// long as it is told.
+func (n *Node) Client(timeout time.Duration) *http.Client {
+	c := *n.client
+	c.Timeout = timeout
+	return &c
 }
 
 // A Request is what a test asks of a region. The zero Method is GET.
@@ -87,7 +97,7 @@ func (n *Node) Do(ctx context.Context, q Request) (*Response, error) {
 	for i := 0; i+1 < len(q.Header); i += 2 {
 		req.Header.Set(q.Header[i], q.Header[i+1])
 	}
-	res, err := n.c.client.Do(req)
+	res, err := n.client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,9 +22,11 @@ type Node struct {
 	// Data is the folder of the store, PeerAddr where other regions reach it.
 	Data, PeerAddr string
 
-	c    *Cluster
-	args []string
-	runs []*run
+	c       *Cluster
+	client  *http.Client
+	command []string // comes before the program, if it runs in a place of its own
+	args    []string
+	runs    []*run
 }
 
 // A run is one process of a node.
@@ -50,7 +53,8 @@ func (n *Node) spawn(tb testing.TB) {
 	tb.Helper()
 	base := filepath.Join(n.c.Dir, n.Region+"."+strconv.Itoa(len(n.runs)))
 	r := &run{out: base + ".out", log: base + ".log", done: make(chan struct{})}
-	r.cmd = exec.Command(Binary(tb), n.args...)
+	line := slices.Concat(n.command, []string{Binary(tb)}, n.args)
+	r.cmd = exec.Command(line[0], line[1:]...)
 	out, err := os.Create(r.out)
 	if err != nil {
 		tb.Fatal(err)
