@@ -7,6 +7,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/meridiandb/meridian/crdt/value"
 )
 
@@ -86,6 +88,10 @@ type Config struct {
 	Timeout time.Duration
 	// Drain is how long Run lets requests finish after its context has ended.
 	Drain time.Duration
+	// Metrics is where the server registers what it measures, and Gatherer what
+	// GET /metrics shows. The default is a registry with only that.
+	Metrics  prometheus.Registerer
+	Gatherer prometheus.Gatherer
 	// Log gets what an operator should know, and each request at level debug.
 	// The default discards it.
 	Log *slog.Logger
@@ -109,6 +115,16 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.Drain, DefaultDrain)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		own := prometheus.NewRegistry()
+		c.Metrics = own
+		if c.Gatherer == nil {
+			c.Gatherer = own
+		}
+	}
+	if c.Gatherer == nil {
+		return c, fmt.Errorf("%w: Metrics without a Gatherer", ErrConfig)
 	}
 	if c.Region == nil {
 		return c, fmt.Errorf("%w: a region is needed", ErrConfig)

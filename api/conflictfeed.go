@@ -120,6 +120,7 @@ func (s *Server) feedConflicts(x *exchange, r *http.Request, q region.ConflictQu
 	if err := f.conn.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
+	x.feed = true
 	x.WriteHeader(http.StatusOK)
 	f.buf = append(f.buf, "retry: "...)
 	f.buf = strconv.AppendInt(f.buf, feedRetry, 10)

@@ -56,7 +56,9 @@ var (
 type exchange struct {
 	http.ResponseWriter
 	s      *Server
-	status int // 0 until the header is written
+	status int    // 0 until the header is written
+	route  string // the pattern that was matched
+	feed   bool   // it lasts until the client goes
 
 	// asked is the vector of the request's token; have, if known, is what the
 	// answer shows. The answer's token covers both, so that a client that keeps
@@ -165,7 +167,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // isProbe tells requests that are answered however busy the region is.
-func isProbe(r *http.Request) bool { return r.URL.Path == "/livez" || r.URL.Path == "/readyz" }
+func isProbe(r *http.Request) bool {
+	return r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == MetricsPath
+}
 
 // finish turns a panic into an answer and ends the exchange.
 func (s *Server) finish(x *exchange, r *http.Request, start time.Time, reason any) {
@@ -181,10 +185,12 @@ func (s *Server) finish(x *exchange, r *http.Request, start time.Time, reason an
 		clear(x.Header())
 		x.fail(r, problemf(internal, "panic"))
 	}
+	took := time.Since(start)
+	s.metrics.observe(x, r, took)
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("method", r.Method),
 			slog.String("path", r.URL.EscapedPath()), slog.Int("status", x.status),
-			slog.Duration("took", time.Since(start)), slog.String("from", r.RemoteAddr))
+			slog.Duration("took", took), slog.String("from", r.RemoteAddr))
 	}
 	*x = exchange{}
 	exchanges.Put(x)

@@ -13,6 +13,7 @@ type handler func(x *exchange, r *http.Request) error
 func handle(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := w.(*exchange)
+		x.route = routeOf(r)
 		if err := h(x, r); err != nil {
 			x.fail(r, err)
 		}
@@ -29,6 +30,7 @@ func (s *Server) routes() chi.Router {
 	}
 	get("/livez", s.getLivez)
 	get("/readyz", s.getReadyz)
+	get(MetricsPath, s.getMetrics)
 
 	const collection = "/v1/collections/{collection}"
 	get("/v1/collections", s.listCollections)

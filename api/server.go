@@ -22,6 +22,8 @@ type Server struct {
 	router      chi.Router
 	crossOrigin *http.CrossOriginProtection
 	listener    net.Listener
+	metrics     *metrics
+	scrape      http.Handler
 
 	requests, waiters, feeds atomic.Int64
 	// closing ends when Run stops taking requests; it cuts waits short.
@@ -38,6 +40,10 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, region: cfg.Region, regionName: []string{cfg.Region.Name()},
 		crossOrigin: http.NewCrossOriginProtection(), listener: cfg.Listener,
+		metrics: newMetrics(), scrape: newScrape(cfg.Gatherer),
+	}
+	if err := s.register(cfg.Metrics); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	for _, origin := range cfg.TrustedOrigins {
 		if err := s.crossOrigin.AddTrustedOrigin(origin); err != nil {

@@ -86,6 +86,8 @@ func newServe(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			built := readBuild()
+			cfg.Build = node.Build{Version: built.Version, Revision: built.Revision}
 			cfg.Logger = newLogger(a.err, f.logFormat, f.logLevel.Level)
 			return a.serve(c.Context(), c, cfg)
 		},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
@@ -52,6 +53,8 @@ type Config struct {
 	Clock func() time.Time
 	// NewReplica mints replica ids. Default UUIDv7.
 	NewReplica func() crdt.ReplicaID
+	// Metrics is where the region registers what it measures. Default: nowhere.
+	Metrics prometheus.Registerer
 	// Logger gets what an operator should read. Default slog.Default().
 	Logger *slog.Logger
 }

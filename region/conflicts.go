@@ -126,11 +126,7 @@ func (r *Region) ConflictStatus() core.ConflictStatus { return r.published.Load(
 // RestoreConflict writes a version of a conflict back, over what is there now. It
 // is a write like any other.
 func (r *Region) RestoreConflict(ctx context.Context, ask core.Restore) (core.Receipt, error) {
-	res, err := r.submit(ctx, ask)
-	if err != nil {
-		return core.Receipt{}, err
-	}
-	return res.(core.Receipt), nil
+	return r.write(ctx, ask)
 }
 
 // A ConflictDetail is all that this region knows of a conflict.

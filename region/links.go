@@ -23,12 +23,16 @@ func (h handler) post(e linkEvent) {
 	}
 }
 
-func (h handler) LinkUp(l transport.Link) { h.post(linkEvent{link: l}) }
+func (h handler) LinkUp(l transport.Link) {
+	h.r.metrics.links.up(l)
+	h.post(linkEvent{link: l})
+}
 
 func (h handler) LinkDown(l transport.Link, reason error) {
 	if reason == nil {
 		reason = transport.ErrClosed
 	}
+	h.r.metrics.links.down(l)
 	h.post(linkEvent{link: l, down: reason})
 }
 
@@ -48,6 +52,7 @@ func (o *owner) offer(j streamJob) {
 	select {
 	case o.streams <- j:
 	default:
+		o.metrics.streams.WithLabelValues(j.link.Peer(), streamDropped).Inc()
 		o.log.Warn("too many catch-up streams, a request is dropped", "peer", j.stream.Peer)
 	}
 }
@@ -58,7 +63,13 @@ func (r *Region) serveStreams(ctx context.Context, jobs <-chan streamJob) error 
 		case <-ctx.Done():
 			return nil
 		case j := <-jobs:
-			if err := r.serveStream(ctx, j); err != nil && ctx.Err() == nil {
+			outcome := streamServed
+			err := r.serveStream(ctx, j)
+			if err != nil {
+				outcome = streamFailed
+			}
+			r.metrics.streams.WithLabelValues(j.link.Peer(), outcome).Inc()
+			if err != nil && ctx.Err() == nil {
 				r.log.Warn("catch-up stream failed", "peer", j.stream.Peer, "error", err)
 			}
 		}
@@ -77,9 +88,14 @@ func (r *Region) serveStream(ctx context.Context, j streamJob) (err error) {
 	}()
 	snap := r.store.Snapshot()
 	defer snap.Close()
+	changes, bytes := r.metrics.resent.WithLabelValues(j.link.Peer()), r.metrics.resentBytes.WithLabelValues(j.link.Peer())
 	for msg, readErr := range core.CatchUp(snap, j.stream.ID, j.stream.Spans) {
 		if err := w.Write(ctx, msg); err != nil {
 			return err
+		}
+		changes.Add(float64(len(msg.Changes)))
+		for _, c := range msg.Changes {
+			bytes.Add(float64(len(c)))
 		}
 		if readErr != nil {
 			return fmt.Errorf("reading the log: %w", readErr)

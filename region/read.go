@@ -121,6 +121,7 @@ func (r *Region) Get(_ context.Context, collection, id string) (Document, error)
 	if err != nil {
 		return Document{}, readError(err)
 	}
+	r.metrics.read(col, 1)
 	d := Document{ID: id, Collection: col, Have: have}
 	if record == nil {
 		return d, nil
@@ -182,17 +183,23 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 			p.Documents = append(p.Documents, d)
 		}
 	}
+	r.metrics.read(col, count)
 	return p, nil
 }
 
 // Write makes one atomic change. It returns when the change is durable here;
 // no other region is waited for (I9).
 func (r *Region) Write(ctx context.Context, w core.Write) (core.Receipt, error) {
-	res, err := r.submit(ctx, w)
-	if err != nil {
-		return core.Receipt{}, err
-	}
-	return res.(core.Receipt), nil
+	return r.write(ctx, w)
+}
+
+// write submits what a [core.Receipt] answers.
+func (r *Region) write(ctx context.Context, ask any) (core.Receipt, error) {
+	start := time.Now()
+	res, err := r.submit(ctx, ask)
+	receipt, _ := res.(core.Receipt)
+	r.metrics.wrote(start, &receipt, err)
+	return receipt, err
 }
 
 // PutCollection makes a collection or changes its settings.

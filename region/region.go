@@ -34,6 +34,7 @@ type Region struct {
 
 	published atomic.Pointer[published]
 	acks      *ackTracker
+	metrics   *metrics
 	refused   map[crdt.Dot]string // owned by the owner
 
 	mu    sync.Mutex // of links, which only the owner changes
@@ -79,6 +80,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		refused: map[crdt.Dot]string{},
 		links:   map[string]transport.Link{},
 		acks:    newAckTracker(cfg.Region),
+		metrics: newMetrics(),
 	}
 	c, err := core.New(cfg.core(nil), st)
 	if err != nil {
@@ -87,6 +89,13 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 	r.published.Store(&published{
 		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, conflicts: c.Conflicts(), changed: make(chan struct{}),
 	})
+	if cfg.Metrics != nil {
+		for _, m := range append(r.metrics.all(), collector{r}) {
+			if err := cfg.Metrics.Register(m); err != nil {
+				return nil, fmt.Errorf("metrics: %w", err)
+			}
+		}
+	}
 	return r, nil
 }
 
@@ -181,7 +190,9 @@ func (o *owner) run() error {
 			continue
 		}
 		for more := true; more; {
+			start := time.Now()
 			fx, err := o.core.Step(o.cfg.Clock(), events)
+			o.metrics.stepSeconds.Observe(time.Since(start).Seconds())
 			if err == nil {
 				err = o.carryOut(fx)
 			}
@@ -284,10 +295,8 @@ func (o *owner) carryOut(fx core.Effects) error {
 		}
 		o.log.Log(o.ctx, level, n.Text, n.Args...) //nolint:sloglint // the core's texts are constants
 	}
-	if fx.Batch != nil {
-		if err := o.store.Commit(fx.Batch); err != nil {
-			return err
-		}
+	if err := o.commit(fx.Batch); err != nil {
+		return err
 	}
 	o.publish(fx)
 	o.acks.update(fx.Acked)
@@ -317,6 +326,21 @@ func (o *owner) carryOut(fx core.Effects) error {
 	return nil
 }
 
+func (o *owner) commit(b *store.Batch) error {
+	if b == nil {
+		return nil
+	}
+	start := time.Now()
+	if err := o.store.Commit(b); err != nil {
+		o.metrics.commitErrors.Inc()
+		return err
+	}
+	o.metrics.commitSeconds.Observe(time.Since(start).Seconds())
+	bytes, _ := b.Size()
+	o.metrics.commitBytes.Add(float64(bytes))
+	return nil
+}
+
 func (o *owner) publish(fx core.Effects) {
 	old := o.published.Load()
 	next := &published{fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Conflicts, old.changed}
@@ -326,6 +350,7 @@ func (o *owner) publish(fx core.Effects) {
 	}
 	next.changed = make(chan struct{})
 	o.published.Store(next)
+	o.metrics.grew(old.have, fx.Have, fx.Catalog)
 	close(old.changed)
 }
 
@@ -342,6 +367,7 @@ func (o *owner) setPeers(plan topology.Plan) {
 // recover goes on after a failed step, with a new core made from what is
 // durable. Only a store that cannot be used any more is fatal.
 func (o *owner) recover(err error) error {
+	o.metrics.restarts.Inc()
 	var bad *core.BadChangeError
 	switch {
 	case errors.As(err, &bad):

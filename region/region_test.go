@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region"
@@ -31,6 +33,7 @@ type cluster struct {
 	regions map[string]*region.Region
 	stores  map[string]*memstore.Store
 	stops   map[string]func()
+	metrics map[string]*prometheus.Registry
 	log     *slog.Logger
 }
 
@@ -39,7 +42,8 @@ func start(t *testing.T, delay time.Duration, spec topology.Spec, names ...strin
 	c := &cluster{
 		t: t, net: memnet.New(memnet.Options{}), spec: spec, names: names,
 		regions: map[string]*region.Region{}, stores: map[string]*memstore.Store{}, stops: map[string]func(){},
-		log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		metrics: map[string]*prometheus.Registry{},
+		log:     slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, a := range names {
 		for _, b := range names {
@@ -76,7 +80,10 @@ func (c *cluster) run(name string) {
 			peers[n] = memnet.Addr(n)
 		}
 	}
-	r, err := region.New(region.Config{Region: name, Cluster: "test", Peers: peers, Topology: c.spec, Logger: c.log}, c.stores[name], tr)
+	c.metrics[name] = prometheus.NewRegistry()
+	r, err := region.New(region.Config{
+		Region: name, Cluster: "test", Peers: peers, Topology: c.spec, Logger: c.log, Metrics: c.metrics[name],
+	}, c.stores[name], tr)
 	if err != nil {
 		c.t.Fatal(err)
 	}

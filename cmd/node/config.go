@@ -52,9 +52,14 @@ type Config struct {
 	Drain time.Duration
 	// Store are the options of the store. Its logger is set by the node.
 	Store badgerstore.Options
+	// Build says what runs, for the metric meridian_build_info.
+	Build Build
 	// Logger gets what an operator should know; nil discards it.
 	Logger *slog.Logger
 }
+
+// A Build says how a program was built.
+type Build struct{ Version, Revision string }
 
 // ErrConfig is wrapped by what New returns when the configuration is wrong.
 var ErrConfig = errors.New("bad configuration")

@@ -15,6 +15,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiandb/meridian/api"
@@ -33,9 +34,12 @@ type Node struct {
 	store  *badgerstore.Store
 	links  transport.Transport
 	faults *fault.Transport // nil unless enabled
-	region *region.Region
-	server *api.Server
-	http   net.Listener
+	// registry has what is measured of this node, and of the process.
+	registry *prometheus.Registry
+	measured prometheus.Registerer // registers with the region's name
+	region   *region.Region
+	server   *api.Server
+	http     net.Listener
 }
 
 // New opens the store and takes the addresses. Nothing is served before Run;
@@ -50,7 +54,11 @@ func New(cfg Config) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
+	if err := n.openMetrics(); err != nil {
+		return nil, err
+	}
 	settings := cfg.region()
+	settings.Metrics = n.measured
 	if err := settings.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -130,7 +138,10 @@ func (n *Node) openAPI() (err error) {
 			return fmt.Errorf("listen for clients: %w", err)
 		}
 	}
-	cfg := api.Config{Region: n.region, Listener: n.http, Drain: n.cfg.Drain, Log: n.log}
+	cfg := api.Config{
+		Region: n.region, Listener: n.http, Drain: n.cfg.Drain, Log: n.log,
+		Metrics: n.measured, Gatherer: n.registry,
+	}
 	if n.faults != nil {
 		cfg.Faults = n.faults
 	}

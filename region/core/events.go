@@ -122,8 +122,12 @@ type Status struct {
 	// Held is known to be held by every member, Stable is below anything
 	// concurrent that can still arrive. Both are empty until every member was heard.
 	Held, Stable crdt.Vector
-	Spec         topology.Spec
-	Inbox        InboxStatus
+	// Changes counts what is held; HeldLag and StableLag what of it is not known
+	// to be held by all and not stable, HeldBehind and StableBehind for how long.
+	Changes, HeldLag, StableLag uint64
+	HeldBehind, StableBehind    time.Duration
+	Spec                        topology.Spec
+	Inbox                       InboxStatus
 	// Fenced says why the store must never take writes again, Suspect why not
 	// until a peer has cleared that up.
 	Fenced, Suspect string

@@ -95,12 +95,12 @@ func (c *Core) synchronise() {
 	c.watchOwn()
 }
 
-// behind is for how long a peer has lacked something of ours.
-func (c *Core) behind(p *peer) time.Duration {
-	if p.have.Covers(c.have) {
+// behind is for how long a vector that grows with ours has lacked something of it.
+func (c *Core) behind(v crdt.Vector) time.Duration {
+	if v.Covers(c.have) {
 		return 0
 	}
-	i, _ := slices.BinarySearchFunc(c.sync.samples, p.have, func(s sample, have crdt.Vector) int {
+	i, _ := slices.BinarySearchFunc(c.sync.samples, v, func(s sample, have crdt.Vector) int {
 		if have.Covers(s.have) {
 			return -1
 		}
@@ -226,12 +226,14 @@ func (c *Core) status() Status {
 		Region: c.cfg.Region, Replica: c.replica, Have: c.have,
 		Held: c.sync.held, Stable: c.sync.stable, Spec: c.sync.spec,
 		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced, Suspect: c.suspect,
+		Changes: missing(crdt.Vector{}, c.have), HeldLag: missing(c.sync.held, c.have), StableLag: missing(c.sync.stable, c.have),
+		HeldBehind: c.behind(c.sync.held), StableBehind: c.behind(c.sync.stable),
 	}
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
 		s.Peers = append(s.Peers, PeerStatus{
 			Region: name, Replica: p.report.Replica, Linked: p.up, Heard: c.hears(p),
-			Have: p.have, Missing: missing(c.have, p.have), Lag: missing(p.have, c.have), Behind: c.behind(p),
+			Have: p.have, Missing: missing(c.have, p.have), Lag: missing(p.have, c.have), Behind: c.behind(p.have),
 			LastHeard: p.news, Offset: p.offset, Links: p.report.Links,
 		})
 	}

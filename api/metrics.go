@@ -1,0 +1,97 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// MetricsPath is where Prometheus finds what a region measures.
+const MetricsPath = "/metrics"
+
+// Bounds of a scrape. Beyond them it is answered 503.
+const (
+	maxScrapes    = 4
+	scrapeTimeout = 10 * time.Second
+)
+
+// metrics are what the server counts.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+// noRouteLabel is the route of requests that have none.
+const noRouteLabel = "(none)"
+
+func newMetrics() *metrics {
+	return &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "meridian_http_requests_total", Help: "Requests answered, by the pattern of their route.",
+		}, []string{"method", "route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "meridian_http_request_duration_seconds", Help: "From the headers of a request to the end of its answer. Feeds are left out.",
+			Buckets: prometheus.ExponentialBuckets(250e-6, 2, 16),
+		}, []string{"method", "route"}),
+	}
+}
+
+// register makes the server's metrics known.
+func (s *Server) register(reg prometheus.Registerer) error {
+	gauge := func(name, help string, value func() int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
+	}
+	for _, c := range []prometheus.Collector{
+		s.metrics.requests, s.metrics.seconds,
+		gauge("meridian_http_requests_in_flight", "Requests that are being served.", s.requests.Load),
+		gauge("meridian_http_waiters", "Requests that wait until the region holds what their token names.", s.waiters.Load),
+		gauge("meridian_http_feeds", "Feeds that are being served.", s.feeds.Load),
+	} {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// observe counts an answered request.
+func (m *metrics) observe(x *exchange, r *http.Request, took time.Duration) {
+	method, route := r.Method, x.route
+	if !known(method) {
+		method = "other"
+	}
+	if route == "" {
+		route = noRouteLabel
+	}
+	m.requests.WithLabelValues(method, route, strconv.Itoa(x.status)).Inc()
+	if !x.feed {
+		m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+	}
+}
+
+func known(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete, http.MethodOptions:
+		return true
+	}
+	return false
+}
+
+// routeOf is the pattern that a routed request matched.
+func routeOf(r *http.Request) string { return chi.RouteContext(r.Context()).RoutePattern() }
+
+// getMetrics answers in the formats of Prometheus.
+func (s *Server) getMetrics(x *exchange, r *http.Request) error {
+	s.scrape.ServeHTTP(x, r)
+	return nil
+}
+
+func newScrape(g prometheus.Gatherer) http.Handler {
+	return promhttp.HandlerFor(g, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout, EnableOpenMetrics: true,
+	})
+}
