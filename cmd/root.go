@@ -99,7 +99,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupBulk, Title: "Move data:"},
 	)
 	for _, c := range []*cobra.Command{
-		newDemo(a), newServe(a), newCerts(a),
+		newDemo(a), newServe(a), newCerts(a), newBench(a),
 		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newConflicts(a), newPolicy(a), newStatus(a),
 		newImport(a), newExport(a),
 		newVersion(a),

@@ -39,6 +39,8 @@ type ClusterStatus struct {
 	// Conflicts is the log of them.
 	Conflicts ConflictLogStatus `json:"conflicts"`
 	Regions   []RegionStatus    `json:"regions"`
+	// Process is what the region's process takes of the machine.
+	Process ProcessStatus `json:"process"`
 }
 
 // InboxStatus tells what waits for changes that it depends on.
@@ -99,13 +101,16 @@ const (
 	LinkStateDown   = "down"
 )
 
-// LinkStatus is the direct link with a region.
+// LinkStatus is the direct link with a region. Bytes are those of messages as
+// they are compressed, wire those of the packets that carry them.
 type LinkStatus struct {
 	State     string     `json:"state"`
 	Since     *time.Time `json:"since,omitempty"`
 	RTTMs     float64    `json:"rtt_ms"`
 	BytesIn   uint64     `json:"bytes_in"`
 	BytesOut  uint64     `json:"bytes_out"`
+	WireIn    uint64     `json:"wire_in"`
+	WireOut   uint64     `json:"wire_out"`
 	Dropped   uint64     `json:"dropped"`
 	Address   string     `json:"address,omitempty"`
 	LastError string     `json:"last_error,omitempty"`
@@ -133,6 +138,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	for i, n := range log.Counts {
 		out.Conflicts.Seen[i] = ConflictCount(n)
 	}
+	out.Process = r.process()
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))
@@ -178,6 +184,7 @@ func (r *Region) regionStatus(p core.PeerStatus, state transport.PeerState) Regi
 	}
 	out.Link.RTTMs = milliseconds(st.RTT)
 	out.Link.BytesIn, out.Link.BytesOut, out.Link.Dropped = st.BytesIn, st.BytesOut, st.Dropped
+	out.Link.WireIn, out.Link.WireOut = st.WireIn, st.WireOut
 	out.ClockOffsetMs = milliseconds(p.Offset + st.RTT/2)
 	return out
 }

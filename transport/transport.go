@@ -150,6 +150,9 @@ type LinkStats struct {
 	RTT time.Duration
 	// BytesIn and BytesOut count the bytes of frames, as compressed.
 	BytesIn, BytesOut uint64
+	// WireIn and WireOut count the bytes of the packets that carry them, without
+	// the headers of UDP and IP; 0 if there are none.
+	WireIn, WireOut uint64
 	// MessagesIn and MessagesOut count messages of all streams.
 	MessagesIn, MessagesOut uint64
 	// Dropped counts the messages that Send did not take.

@@ -26,7 +26,20 @@ type Cluster struct {
 		Journal int64 `json:"journal"`
 		Free    int64 `json:"free"`
 	} `json:"storage"`
+	// Conflicts is the log of them; Seen counts since the start.
+	Conflicts struct {
+		Records int   `json:"records"`
+		Bytes   int64 `json:"bytes"`
+		Seen    []struct {
+			Collection string `json:"collection"`
+			Policy     string `json:"policy"`
+			Seen       uint64 `json:"seen"`
+		} `json:"seen"`
+	} `json:"conflicts"`
 	Regions []Region `json:"regions"`
+	// Process is what the region's process takes of the machine; nil from a
+	// region that does not tell.
+	Process *Process `json:"process,omitempty"`
 	// Raw is the answer as it came, with all that is not named here.
 	Raw json.RawMessage `json:"-"`
 }
@@ -63,9 +76,26 @@ type Link struct {
 	RTTMs     float64    `json:"rtt_ms"`
 	BytesIn   uint64     `json:"bytes_in"`
 	BytesOut  uint64     `json:"bytes_out"`
+	WireIn    uint64     `json:"wire_in"`
+	WireOut   uint64     `json:"wire_out"`
 	Dropped   uint64     `json:"dropped"`
 	Address   string     `json:"address,omitempty"`
 	LastError string     `json:"last_error,omitempty"`
+}
+
+// Process is what a region's process takes of the machine, since its start and
+// now. What the system does not tell is 0.
+type Process struct {
+	UptimeSeconds      float64 `json:"uptime_seconds"`
+	CPUSeconds         float64 `json:"cpu_seconds"`
+	RSSBytes           int64   `json:"rss_bytes"`
+	PeakRSSBytes       int64   `json:"peak_rss_bytes"`
+	HeapBytes          uint64  `json:"heap_bytes"`
+	Allocations        uint64  `json:"allocations"`
+	AllocatedBytes     uint64  `json:"allocated_bytes"`
+	GarbageCollections uint64  `json:"garbage_collections"`
+	Goroutines         uint64  `json:"goroutines"`
+	DiskWrittenBytes   int64   `json:"disk_written_bytes"`
 }
 
 // Cluster asks the region how it stands with the others.

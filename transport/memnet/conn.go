@@ -167,6 +167,9 @@ func (c *conn) Err() error {
 	return c.err
 }
 
+// Traffic implements peering.Conn: there are no packets.
+func (c *conn) Traffic() (in, out uint64) { return 0, 0 }
+
 func (c *conn) RTT() time.Duration {
 	return c.net.delay(c.self, c.peer) + c.net.delay(c.peer, c.self)
 }

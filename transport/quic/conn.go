@@ -26,6 +26,11 @@ func (c *conn) Done() <-chan struct{} { return c.quic.Context().Done() }
 func (c *conn) Err() error            { return explain(context.Cause(c.quic.Context())) }
 func (c *conn) RTT() time.Duration    { return c.quic.ConnectionStats().SmoothedRTT }
 
+func (c *conn) Traffic() (in, out uint64) {
+	st := c.quic.ConnectionStats()
+	return st.BytesReceived, st.BytesSent
+}
+
 func (c *conn) Close(code peering.Code, reason string) {
 	reason = strings.ToValidUTF8(reason[:min(len(reason), peering.MaxReason)], "")
 	_ = c.quic.CloseWithError(quicgo.ApplicationErrorCode(code), reason) // nil

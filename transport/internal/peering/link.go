@@ -249,6 +249,7 @@ func (l *link) Stats() transport.LinkStats {
 		st.Since = time.Unix(0, ns)
 	}
 	st.QueuedBytes, st.Dropped = l.queue.stats()
+	st.WireIn, st.WireOut = l.conn.Traffic()
 	return st
 }
 

@@ -48,6 +48,9 @@ type Conn interface {
 	// Err is why it has ended, once Done is closed.
 	Err() error
 	RTT() time.Duration
+	// Traffic counts the bytes of the packets that came in and went out, those
+	// sent again included; 0 if the network has none.
+	Traffic() (in, out uint64)
 }
 
 // A SendStream is the sending end of a stream. Its reading end reports io.EOF
