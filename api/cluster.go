@@ -22,6 +22,26 @@ func (s *Server) getCluster(x *exchange, r *http.Request) error {
 	return x.answerJSON(r, http.StatusOK, status)
 }
 
+// getConvergence compares the documents of all regions. While changes are on
+// their way it waits, as long as the client prefers.
+func (s *Server) getConvergence(x *exchange, r *http.Request) error {
+	if q := parseQuery(r); q.err != nil {
+		return q.err
+	}
+	leave, err := x.queue()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, stop := x.waiting(r)
+	defer stop()
+	out, err := s.region.Convergence(ctx)
+	if err != nil {
+		return err
+	}
+	return x.answerJSON(r, http.StatusOK, out)
+}
+
 // getLivez says that the process answers.
 func (s *Server) getLivez(x *exchange, r *http.Request) error {
 	x.answer(r, http.StatusOK, textMedia, []byte("ok\n"))

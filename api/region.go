@@ -76,6 +76,7 @@ type Region interface {
 	Wait(ctx context.Context, v crdt.Vector) error
 	// Cluster tells how it stands with the region and its peers.
 	Cluster(ctx context.Context) (region.ClusterStatus, error)
+	Convergence(ctx context.Context) (region.Convergence, error)
 	// Staleness is the age of the news of the peer that was heard least recently.
 	Staleness() time.Duration
 }

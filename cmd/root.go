@@ -100,7 +100,7 @@ func newRoot(a *app) *cobra.Command {
 	)
 	for _, c := range []*cobra.Command{
 		newDemo(a), newServe(a), newCerts(a), newBench(a),
-		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newConflicts(a), newPolicy(a), newStatus(a),
+		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newConflicts(a), newPolicy(a), newStatus(a), newVerify(a),
 		newImport(a), newExport(a),
 		newVersion(a),
 	} {

@@ -153,6 +153,9 @@ func (a *app) printStatus(cl *client.Client, s *client.Cluster, now time.Time) e
 	if s.Problem != "" {
 		fmt.Fprintf(a.out, "It takes no writes: %s\n", printable(s.Problem))
 	}
+	for _, alarm := range s.Alarms {
+		fmt.Fprintf(a.out, "ALARM: %s\n", printable(alarm))
+	}
 	if s.Inbox.Changes > 0 {
 		fmt.Fprintf(a.out, "%d changes wait here for others that they depend on.\n", s.Inbox.Changes)
 	}

@@ -59,6 +59,7 @@ var (
 	descLagSeconds  = describe("peer_lag_seconds", "For how long the region has lacked the oldest of them.", "peer")
 	descMissing     = describe("peer_missing_changes", "Changes that the region holds and that have not arrived here.", "peer")
 	descOffset      = describe("peer_clock_offset_seconds", "Its clock minus the clock here, half a round trip taken into account. Absent while there is no link.", "peer")
+	descDiffer      = describe("peer_documents_differ", "1 if the region has other documents where it should have the same, 0 otherwise.", "peer")
 	descNewsAge     = describe("peer_news_age_seconds", "The age of the last news of the region, over any path.", "peer")
 )
 
@@ -131,6 +132,7 @@ func (c collector) peer(out chan<- prometheus.Metric, p RegionStatus) {
 	tell(descLag, prometheus.GaugeValue, float64(p.Lag))
 	tell(descLagSeconds, prometheus.GaugeValue, p.LagSeconds)
 	tell(descMissing, prometheus.GaugeValue, float64(p.Missing))
+	tell(descDiffer, prometheus.GaugeValue, number(p.Documents == VerdictDifferent))
 	tell(descNewsAge, prometheus.GaugeValue, float64(p.StalenessMs)/1000)
 	sum, links := c.r.metrics.links.of(p.Region)
 	tell(descLinks, prometheus.CounterValue, float64(links))

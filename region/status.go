@@ -3,6 +3,7 @@ package region
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -41,6 +42,8 @@ type ClusterStatus struct {
 	Regions   []RegionStatus    `json:"regions"`
 	// Process is what the region's process takes of the machine.
 	Process ProcessStatus `json:"process"`
+	// Alarms say in words what an operator must look at: there should be none.
+	Alarms []string `json:"alarms"`
 }
 
 // InboxStatus tells what waits for changes that it depends on.
@@ -90,8 +93,11 @@ type RegionStatus struct {
 	// the start.
 	StalenessMs int64 `json:"staleness_ms"`
 	// Hears are the regions that it says it hears.
-	Hears []string   `json:"hears"`
-	Link  LinkStatus `json:"link"`
+	Hears []string `json:"hears"`
+	// Documents says whether it has the same documents as this region: one of the
+	// verdicts of [Convergence].
+	Documents string     `json:"documents"`
+	Link      LinkStatus `json:"link"`
 }
 
 // States of a link in LinkStatus.
@@ -126,7 +132,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	out := ClusterStatus{
 		Cluster: r.cfg.Cluster, Region: s.Region, Replica: s.Replica.String(),
 		Vector: vectorStatus(s.Have), Held: vectorStatus(s.Held), Stable: vectorStatus(s.Stable),
-		Topology: s.Spec, Inbox: InboxStatus(s.Inbox), Problem: cmp.Or(s.Fenced, s.Suspect), Regions: []RegionStatus{},
+		Topology: s.Spec, Inbox: InboxStatus(s.Inbox), Problem: cmp.Or(s.Fenced, s.Suspect), Regions: []RegionStatus{}, Alarms: []string{},
 	}
 	sizes, err := r.store.Sizes()
 	if err != nil {
@@ -142,6 +148,10 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))
+		if p.Compared.Verdict == core.Different {
+			out.Alarms = append(out.Alarms, fmt.Sprintf("%s has other documents than this region in the same versions, since at least %s; GET /v1/cluster/convergence says where",
+				p.Region, p.Compared.At.UTC().Format(time.RFC3339)))
+		}
 	}
 	return out, nil
 }
@@ -149,7 +159,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 func (r *Region) regionStatus(p core.PeerStatus, state transport.PeerState) RegionStatus {
 	out := RegionStatus{
 		Region: p.Region, Vector: vectorStatus(p.Have), Lag: p.Lag, LagSeconds: p.Behind.Seconds(),
-		Missing: p.Missing, Hears: p.Links,
+		Missing: p.Missing, Hears: p.Links, Documents: verdictText(p.Compared.Verdict),
 		Link: LinkStatus{State: LinkStateDown, Address: state.Endpoint.Addr},
 	}
 	if out.Hears == nil {

@@ -40,6 +40,8 @@ type Cluster struct {
 	// Process is what the region's process takes of the machine; nil from a
 	// region that does not tell.
 	Process *Process `json:"process,omitempty"`
+	// Alarms say in words what an operator must look at.
+	Alarms []string `json:"alarms"`
 	// Raw is the answer as it came, with all that is not named here.
 	Raw json.RawMessage `json:"-"`
 }
@@ -66,7 +68,9 @@ type Region struct {
 	LastHeard     *time.Time `json:"last_heard,omitempty"`
 	StalenessMs   int64      `json:"staleness_ms"`
 	Hears         []string   `json:"hears"`
-	Link          Link       `json:"link"`
+	// Documents says whether it has the same documents: one of the verdicts.
+	Documents string `json:"documents"`
+	Link      Link   `json:"link"`
 }
 
 // A Link is the direct link with a region.
@@ -150,4 +154,74 @@ func (c *Client) Collections(ctx context.Context) ([]Collection, error) {
 		all[i].Raw = raw
 	}
 	return all, nil
+}
+
+// Verdicts of a comparison.
+const (
+	VerdictSame      = "same"
+	VerdictDifferent = "different"
+	VerdictUnknown   = "unknown"
+)
+
+// Convergence says which regions have the same documents as the one that answers.
+type Convergence struct {
+	Cluster string `json:"cluster"`
+	Region  string `json:"region"`
+	// Verdict is about all regions together.
+	Verdict string `json:"verdict"`
+	Vector  Vector `json:"vector"`
+	Digest
+	Collections []CollectionDigest  `json:"collections"`
+	Regions     []RegionConvergence `json:"regions"`
+	// Raw is the answer as it came.
+	Raw json.RawMessage `json:"-"`
+}
+
+// A Digest is that of some documents, and their number.
+type Digest struct {
+	Documents uint64 `json:"documents"`
+	Digest    string `json:"digest"`
+}
+
+// A CollectionDigest is the digest of a collection.
+type CollectionDigest struct {
+	Collection  string `json:"collection"`
+	Incarnation string `json:"incarnation"`
+	System      bool   `json:"system,omitempty"`
+	Digest
+	Verdict string `json:"verdict,omitempty"`
+}
+
+// RegionConvergence is how another region compares.
+type RegionConvergence struct {
+	Region      string             `json:"region"`
+	Verdict     string             `json:"verdict"`
+	Vector      Vector             `json:"vector,omitempty"`
+	At          *time.Time         `json:"at,omitempty"`
+	Reachable   bool               `json:"reachable"`
+	Collections []CollectionDigest `json:"collections,omitempty"`
+	Differences []Difference       `json:"differences,omitempty"`
+}
+
+// A Difference is a part of a collection in which documents differ.
+type Difference struct {
+	Collection  string `json:"collection"`
+	Incarnation string `json:"incarnation"`
+	Bucket      int    `json:"bucket"`
+	Here        Digest `json:"here"`
+	There       Digest `json:"there"`
+}
+
+// Convergence compares the documents of all regions. While changes are on their
+// way the region waits, up to wait, until it can tell; it rounds that up to
+// seconds.
+func (c *Client) Convergence(ctx context.Context, wait time.Duration) (*Convergence, error) {
+	s := &Convergence{}
+	h := http.Header{"Prefer": {fmt.Sprintf("wait=%d", (wait+time.Second-1)/time.Second)}}
+	a, err := c.decode(ctx, request{method: http.MethodGet, path: "/v1/cluster/convergence", header: h}, s)
+	if err != nil {
+		return nil, err
+	}
+	s.Raw = a.body
+	return s, nil
 }

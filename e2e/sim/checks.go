@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/core/digests"
 	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/transport/wire"
 )
@@ -43,7 +45,7 @@ func (n *node) committed(fx core.Effects) bool {
 			n.checkConflictLog(k, ref)
 		}
 	}
-	n.checkI05SameDigests()
+	n.checkI05SameDigests(fx)
 	return n.w.failure == nil
 }
 
@@ -203,14 +205,66 @@ func (n *node) checkI04CausalDelivery(c *change) {
 	}
 }
 
-// checkI05SameDigests: equal Have, equal documents. The sum over all documents
-// is compared with what was found in any region that ever had the same.
-func (n *node) checkI05SameDigests() {
-	key, sum := n.have.String(), fmt.Sprint(n.sum)
+// checkI05SameDigests: equal Have, equal documents. The sum over all documents,
+// and the one that the core keeps, are compared with what was found in any
+// region that ever had the same.
+func (n *node) checkI05SameDigests(fx core.Effects) {
+	key, sum := n.have.String(), fmt.Sprint(n.sum, fx.Digest)
 	if old, ok := n.w.hist.digests[key]; ok && old != sum {
 		n.w.fail("checkI05EqualHaveEqualDocuments", "%s has %v as another region had, and other documents", n.name, n.have)
 	}
 	n.w.hist.digests[key] = sum
+	n.total = fx.Digest
+}
+
+// checkI05SameVersionsSameContent: a document of the same versions is the same
+// everywhere, whatever the regions hold besides.
+func (n *node) checkI05SameVersionsSameContent(k doc, s crdt.State, content [crdt.DigestSize]byte) {
+	if !s.Heads().Visible() {
+		return
+	}
+	key := versionKey{k, crdt.VersionTag(s.Heads().Dots())}
+	if old, ok := n.w.hist.contents[key]; ok && old != content {
+		n.w.fail("checkI05EqualHaveEqualDocuments", "%s has %s in the same versions as another region had, and not the same: %s", n.name, k.ID, n.render(k, s))
+	}
+	n.w.hist.contents[key] = content
+}
+
+// checkI05NoAlarm: no region takes another for different.
+func (n *node) checkI05NoAlarm() {
+	for _, p := range n.peers {
+		if p.Compared.Verdict == core.Different {
+			n.w.fail("checkI05NoAlarm", "%s says that %s has other documents: %+v", n.name, p.Region, p.Compared)
+		}
+	}
+}
+
+// checkCertified: where all is the same, the regions know that of each other.
+func (n *node) checkCertified() {
+	for _, p := range n.peers {
+		if p.Compared.Verdict != core.Same || !p.Compared.Have.Equal(n.have) {
+			n.w.fail("checkCertified", "%s does not know that %s has the same: %v at %v", n.name, p.Region, p.Compared.Verdict, p.Compared.Have)
+		}
+	}
+}
+
+// checkDigestsAreOfDocuments: the digests that the core keeps are those of what
+// is in the store.
+func (n *node) checkDigestsAreOfDocuments() {
+	const check = "checkDigestsAreOfDocuments"
+	var want digest.Digest
+	for k, content := range n.digests {
+		want = want.Plus(digest.Of(k.Collection, k.ID, n.shadow[k].Heads(), content))
+	}
+	t, err := digests.Open(n.store)
+	if err != nil {
+		n.w.fail(check, "%s: %v", n.name, err)
+		return
+	}
+	if got := t.Total(); got != want || n.total != want {
+		n.w.fail(check, "%s keeps the digest %v of %d documents, its store %v of %d; that of the documents is %v of %d", n.name,
+			n.total, n.total.Documents, got, got.Documents, want, want.Documents)
+	}
 }
 
 // checkI06HaveGrows: a start finds what was committed.
@@ -396,6 +450,8 @@ func (n *node) checkI14Document(k doc) {
 	if got := n.render(k, s); got != want {
 		n.w.fail(check, "%s has %s\n  as       %s\n  untrimmed %s", n.name, k.ID, got, want)
 	}
-	n.setDigest(k, s.Digest())
+	content := s.Digest()
+	n.setDigest(k, content)
+	n.checkI05SameVersionsSameContent(k, s, content)
 	n.checkModel(k, s)
 }

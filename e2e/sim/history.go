@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/crdt/document"
 	"github.com/meridiandb/meridian/crdt/register"
 	"github.com/meridiandb/meridian/region/core"
@@ -38,14 +39,23 @@ type history struct {
 	docs    map[doc][]*change
 	// digests holds what was found in a region under a Have.
 	digests map[string]string
+	// contents of documents by their versions, as they were found in any region.
+	contents map[versionKey][crdt.DigestSize]byte
 	// gone are acknowledged changes that a rollback took away for good.
 	gone map[crdt.Dot]bool
+}
+
+// versionKey names the versions that a document consists of.
+type versionKey struct {
+	doc
+	tag string
 }
 
 func (h *history) init() {
 	h.changes = map[crdt.Dot]*change{}
 	h.docs = map[doc][]*change{}
 	h.digests = map[string]string{}
+	h.contents = map[versionKey][crdt.DigestSize]byte{}
 	h.gone = map[crdt.Dot]bool{}
 }
 
@@ -80,6 +90,8 @@ type durable struct {
 	digests map[doc][crdt.DigestSize]byte
 	// sum of the digests with their keys.
 	sum [4]uint64
+	// total is the digest that the core keeps.
+	total digest.Digest
 }
 
 func (d *durable) init() {
@@ -90,7 +102,7 @@ func (d *durable) init() {
 func (d *durable) copy() durable {
 	return durable{
 		have: d.have, applied: slices.Clone(d.applied), catalog: d.catalog,
-		digests: maps.Clone(d.digests), sum: d.sum,
+		digests: maps.Clone(d.digests), sum: d.sum, total: d.total,
 	}
 }
 

@@ -50,6 +50,7 @@ type node struct {
 	durable
 	stable crdt.Vector // as of the last step of this process
 	inbox  int         // changes that wait for others
+	peers  []core.PeerStatus
 	// mute says that clients keep away: the store was rolled back, has lost
 	// changes that others hold, and has not noticed.
 	mute     bool
@@ -454,6 +455,8 @@ func (n *node) inspected(rep core.Reply) {
 		n.w.fail("inspect", "%s: %v", n.name, rep.Err)
 		return
 	}
+	n.peers = s.Peers
+	n.checkI05NoAlarm()
 	n.checkI08Bounds(s)
 	n.checkStatus(s)
 }

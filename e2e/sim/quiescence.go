@@ -33,6 +33,8 @@ const (
 	tinyConvergeWithin = 20 * time.Minute
 	stabiliseWithin    = 60 * time.Second
 	lookEvery          = 100 * time.Millisecond
+	// Reports travel from region to region, one link every half a second.
+	certifyWithin = 5 * time.Second
 )
 
 // converge waits until all regions have the same and take writes, and says how
@@ -105,8 +107,11 @@ func (w *world) finish() {
 		w.failApart("checkI12StableGrows", "after %v not all is stable", stabiliseWithin)
 	}
 	if w.failure == nil {
-		w.runUntil(w.now + time.Second)
+		w.runUntil(w.now + certifyWithin)
 		w.checkAll()
+		for _, n := range w.nodes {
+			n.checkCertified()
+		}
 	}
 }
 
@@ -126,6 +131,7 @@ func (w *world) checkAll() {
 			n.checkRead(k)
 		}
 		n.checkScan()
+		n.checkDigestsAreOfDocuments()
 		if n == first || w.failure != nil {
 			continue
 		}

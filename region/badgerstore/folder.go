@@ -16,6 +16,9 @@ var (
 	ErrLocked = errors.New("the data folder is in use")
 	// ErrNewerFormat: the folder was written by a later version of Meridian.
 	ErrNewerFormat = errors.New("the data folder has a newer format")
+	// ErrOlderFormat: the folder was written by a version that this one does not
+	// follow on.
+	ErrOlderFormat = errors.New("the data folder has an older format")
 	// ErrNotOurs: the folder holds something that is not a store.
 	ErrNotOurs = errors.New("not a data folder of Meridian")
 )
@@ -23,7 +26,9 @@ var (
 const (
 	// formatVersion is the version of the folder's layout and of the records in
 	// it. It is raised when an older Meridian could not read what a newer writes.
-	formatVersion = 1
+	formatVersion = 2
+	// oldestFormat is the first format that can still be read.
+	oldestFormat  = 2
 	formatFile    = "FORMAT"
 	newFormatFile = formatFile + ".new"
 	formatPrefix  = "meridian store "
@@ -51,6 +56,9 @@ func checkFolder(dir string) error {
 	case n > formatVersion:
 		return fmt.Errorf("%w: %s has format %d, and this version of Meridian knows up to %d; "+
 			"run the version that wrote it, or a later one", ErrNewerFormat, dir, n, formatVersion)
+	case n < oldestFormat:
+		return fmt.Errorf("%w: %s has format %d, and this version of Meridian reads %d to %d; "+
+			"export it with the version that wrote it, and import it into a new folder", ErrOlderFormat, dir, n, oldestFormat, formatVersion)
 	}
 	return nil
 }

@@ -67,8 +67,14 @@ func wantRefused(t *testing.T, dir string, want error, says ...string) {
 
 func TestFolderOfANewerFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, formatFile), "meridian store 2\n")
-	wantRefused(t, dir, ErrNewerFormat, dir, "format 2", "up to 1")
+	writeFile(t, filepath.Join(dir, formatFile), "meridian store 3\n")
+	wantRefused(t, dir, ErrNewerFormat, dir, "format 3", "up to 2")
+}
+
+func TestFolderOfAnOlderFormatIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, formatFile), "meridian store 1\n")
+	wantRefused(t, dir, ErrOlderFormat, dir, "format 1", "export it")
 }
 
 func TestFolderThatIsNotOursIsRefused(t *testing.T) {
@@ -99,7 +105,7 @@ func TestFolderMayBeEmptyNewOrHalfMade(t *testing.T) {
 		func(dir string) { writeFile(t, filepath.Join(dir, "lost+found", "x"), "") },
 		func(dir string) { writeFile(t, filepath.Join(dir, newFormatFile), "merid") },
 		func(dir string) { writeFile(t, filepath.Join(dir, lockFile), "1\n") },
-		func(dir string) { writeFile(t, filepath.Join(dir, formatFile), "meridian store 1\n") },
+		func(dir string) { writeFile(t, filepath.Join(dir, formatFile), "meridian store 2\n") },
 	} {
 		dir := t.TempDir()
 		prepare(dir)

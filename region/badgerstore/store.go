@@ -50,7 +50,7 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the store in a folder, or makes one in a folder that is empty or
-// does not exist. Errors wrap ErrLocked, ErrNewerFormat, ErrNotOurs or
+// does not exist. Errors wrap ErrLocked, ErrNewerFormat, ErrOlderFormat, ErrNotOurs or
 // store.ErrFull where these apply.
 func Open(dir string, opt Options) (*Store, error) {
 	opt = opt.withDefaults()

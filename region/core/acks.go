@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/wire"
 )
@@ -142,7 +143,7 @@ func (c *Core) acked(p *peer, have crdt.Vector, from string) {
 	if p.report.Have.Covers(have) {
 		return
 	}
-	p.report.Have = p.report.Have.Join(have)
+	p.report.Have, p.report.Digest = p.report.Have.Join(have), digest.Digest{}
 	p.grown, p.grownFrom = true, from
 	c.learn(p, have)
 	p.waitFor(p.report.Have, c.have)

@@ -2,11 +2,11 @@ package core
 
 import (
 	"container/list"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/automerge"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/crdt/document"
 	"github.com/meridiandb/meridian/crdt/register"
 	"github.com/meridiandb/meridian/region/store"
@@ -21,7 +21,9 @@ type entry struct {
 	record []byte
 	// saved counts the older versions written so far; it picks the next slot.
 	saved uint64
-	dirty bool
+	// weight is what the stored document weighs in the digests.
+	weight digest.Digest
+	dirty  bool
 	// fresh says that the store had no such document when it was loaded.
 	fresh   bool
 	watched watched
@@ -57,8 +59,12 @@ func (c *cache) load(key store.DocKey, t crdt.Type) (*entry, error) {
 		if e.state, err = newState(t); err != nil {
 			return nil, err
 		}
-	} else if e.state, e.saved, err = decodeRecord(record); err != nil {
-		return nil, fmt.Errorf("document %q of %v: %w", key.ID, key.Collection, err)
+	} else {
+		r, err := decodeRecord(record)
+		if err != nil {
+			return nil, fmt.Errorf("document %q of %v: %w", key.ID, key.Collection, err)
+		}
+		e.state, e.saved, e.weight = r.state, r.saved, digest.Of(key.Collection, key.ID, r.state.Heads(), r.content)
 	}
 	c.entries[key] = e
 	e.elem = c.lru.PushFront(e)
@@ -98,39 +104,4 @@ func newState(t crdt.Type) (crdt.State, error) {
 	default:
 		return nil, fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
 	}
-}
-
-// A stored document is its type, the count of older versions saved, and the
-// state's own encoding.
-func appendRecord(b []byte, s crdt.State, saved uint64) ([]byte, error) {
-	b = append(b, byte(s.Type()))
-	b = binary.AppendUvarint(b, saved)
-	return s.AppendBinary(b)
-}
-
-func decodeRecord(b []byte) (crdt.State, uint64, error) {
-	r := crdt.NewReader(b)
-	t, saved := crdt.Type(r.Byte()), r.Uvarint()
-	if r.Err() != nil {
-		return nil, 0, r.Err()
-	}
-	var s crdt.State
-	var err error
-	switch t {
-	case crdt.TypeDocument:
-		s, err = document.Decode(r.Rest())
-	case crdt.TypeRegister:
-		s, err = register.Decode(r.Rest())
-	case crdt.TypeAutomerge:
-		s, err = automerge.Decode(r.Rest())
-	default:
-		err = fmt.Errorf("%w: unknown type %v", crdt.ErrCorrupt, t)
-	}
-	return s, saved, err
-}
-
-// DecodeDocument reads a document as the store keeps it.
-func DecodeDocument(record []byte) (crdt.State, error) {
-	s, _, err := decodeRecord(record)
-	return s, err
 }

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/region/core/conflictlog"
+	"github.com/meridiandb/meridian/region/core/digests"
 	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/wire"
@@ -98,6 +100,8 @@ type Core struct {
 	sync  syncState
 	trim  trimQueue
 
+	digests     *digests.Table
+	compare     comparer
 	conflicts   *conflictlog.Log
 	counts      conflictCounts
 	conflictErr error
@@ -157,6 +161,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 	}
 	var err error
 	if c.conflicts, err = conflictlog.Open(reader, cfg.Limits.Conflicts); err != nil {
+		return nil, err
+	}
+	if c.digests, err = digests.Open(reader); err != nil {
 		return nil, err
 	}
 	record, err := reader.Meta(metaCore)
@@ -230,6 +237,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	c.now, c.fx, c.batch, c.cost = now, Effects{}, &store.Batch{}, 0
 	c.dirty, c.out, c.acks = c.dirty[:0], nil, false
 	c.conflicts.Begin(c.batch, now)
+	c.digests.Begin(c.batch)
 	c.queue = append(c.queue, events...)
 	if err := c.announce(); err != nil {
 		return Effects{}, err
@@ -273,7 +281,8 @@ func (c *Core) roomForOthers() bool {
 
 // room reports whether the batch may grow further.
 func (c *Core) room() bool {
-	records := len(c.dirty) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
+	// Each document comes with the digest of its bucket.
+	records := 2*len(c.dirty) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
 	return c.cost < c.cfg.Limits.BatchBytes && records < store.FastBatchRecords
 }
 
@@ -282,6 +291,12 @@ func (c *Core) handle(ev Event) error {
 	case Submit:
 		if g, ok := ev.Ask.(Gather); ok {
 			c.startGather(ev.ID, g)
+			return nil
+		}
+		if x, ok := ev.Ask.(Compare); ok {
+			if err := c.startCompare(ev.ID, x); err != nil {
+				c.reply(ev.ID, nil, err)
+			}
 			return nil
 		}
 		result, err := c.submit(ev.Ask)
@@ -318,6 +333,10 @@ func (c *Core) finish() error {
 	if err := c.conflicts.Finish(c.uptime); err != nil {
 		return storeError(err)
 	}
+	c.digests.Finish()
+	if err := c.compareDigests(); err != nil {
+		return err
+	}
 	if len(c.dirty) > 0 || len(c.batch.Log) > 0 {
 		if c.batch.Meta == nil {
 			c.batch.Meta = map[string][]byte{}
@@ -328,8 +347,9 @@ func (c *Core) finish() error {
 		c.fx.Batch = c.batch
 	}
 	c.fx.Conflicts = c.conflictStatus()
-	c.fx.Have, c.fx.Catalog = c.have, c.catalog
+	c.fx.Have, c.fx.Catalog, c.fx.Digest = c.have, c.catalog, c.digests.Total()
 	c.fx.OldestNews, c.fx.Writable = c.oldestNews(), c.writable()
+	c.sendStatus()
 	c.push()
 	c.sendAwaits()
 	c.relayAcks()
@@ -342,12 +362,18 @@ func (c *Core) finish() error {
 func (c *Core) flush(e *entry) error {
 	e.dirty = false
 	c.trimState(e.state)
+	r := record{state: e.state, saved: e.saved, content: e.state.Digest()}
+	weight := digest.Of(e.key.Collection, e.key.ID, e.state.Heads(), r.content)
+	if err := c.digests.Replace(e.key, e.weight, weight); err != nil {
+		return storeError(err)
+	}
+	e.weight = weight
 	if !e.state.Heads().Known() {
 		c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: e.key})
 		c.cache.remove(e)
 		return nil
 	}
-	record, err := appendRecord(nil, e.state, e.saved)
+	record, err := r.append(nil)
 	if err != nil {
 		return fmt.Errorf("document %q: %w", e.key.ID, err)
 	}
@@ -441,17 +467,17 @@ func (c *Core) keepVersion(e *entry, s Settings) error {
 	if s.KeepVersions == 0 || !heads.Visible() {
 		return nil
 	}
-	record := e.record
-	if record == nil {
+	state := e.record
+	if state == nil {
 		var err error
-		if record, err = appendRecord(nil, e.state, e.saved); err != nil {
+		if state, err = (&record{state: e.state, saved: e.saved}).append(nil); err != nil {
 			return err
 		}
 	}
-	c.cost += len(record)
+	c.cost += len(state)
 	c.batch.Versions = append(c.batch.Versions, store.VersionPut{
 		Key: e.key, Slot: uint32(e.saved % uint64(s.KeepVersions)), Tag: crdt.VersionTag(heads.Dots()),
-		State: record, Expires: c.now.Add(s.KeepAge),
+		State: state, Expires: c.now.Add(s.KeepAge),
 	})
 	e.saved++
 	return nil

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/wire"
@@ -38,7 +39,7 @@ type (
 // TickEvery is how often a core needs a Step at the least.
 const TickEvery = 100 * time.Millisecond
 
-// Inspect asks for a Status. Await and Gather are further things to Submit.
+// Inspect asks for a Status. Await, Gather and Compare are further things to Submit.
 type Inspect struct{}
 
 func (Submit) isEvent()      {}
@@ -55,6 +56,8 @@ type Effects struct {
 	// Have and Catalog are what readers may see once Batch is durable.
 	Have    crdt.Vector
 	Catalog *Catalog
+	// Digest is that of all documents once Batch is durable.
+	Digest digest.Digest
 	// OldestNews is when the least recently heard peer was last heard of, over
 	// any path; zero if one never was.
 	OldestNews time.Time
@@ -81,7 +84,7 @@ type Effects struct {
 }
 
 // A Reply answers a Submit: Result is a Receipt, CollectionReceipt, Status,
-// Gathered, or nil for Await.
+// Gathered, Compared, or nil for Await.
 type Reply struct {
 	ID     uint64
 	Result any
@@ -159,4 +162,6 @@ type PeerStatus struct {
 	Offset time.Duration
 	// Links are the regions that it hears.
 	Links []string
+	// Compared is how its documents compare with those here.
+	Compared Comparison
 }

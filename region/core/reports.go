@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/wire"
 )
@@ -47,15 +48,20 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		// So that it learns what it has to outbid, whoever's report comes first.
 		r.Seq = max(r.Seq, p.report.Seq)
 	}
+	told := pastDigest{r.Have, r.Digest}
 	if r.Replica != p.report.Replica {
+		p.digests = peerDigests{}
 		p.counted, p.waiting, p.have, p.owed = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}, p.owed.Meet(r.Have)
-	} else {
-		r.Have = r.Have.Join(p.report.Have)
+	} else if have := r.Have.Join(p.report.Have); !have.Equal(r.Have) {
+		r.Have, r.Digest = have, digest.Digest{}
 	}
 	if !p.report.Have.Covers(r.Have) {
 		p.grown, p.grownFrom = true, from
 	}
 	p.report, p.news = r, c.now
+	if !told.sum.IsZero() {
+		p.digests.told, p.digests.stage = told, compareAll
+	}
 	c.learn(p, r.Have)
 	p.waitFor(r.Have, c.have)
 }
@@ -85,7 +91,7 @@ func (c *Core) synchronise() {
 	c.stabilise()
 	if c.uptime >= c.sync.nextStatus {
 		c.sync.nextStatus = c.uptime + c.cfg.Timing.Status
-		c.sendStatus()
+		c.sync.tell = true
 		if len(c.sync.samples) == maxSamples {
 			c.sync.samples = slices.Delete(c.sync.samples, 0, maxSamples/10)
 		}
@@ -187,12 +193,18 @@ func (c *Core) allKnown(v crdt.Vector) bool {
 	return true
 }
 
+// sendStatus tells all peers what is known, at the end of a step in which that
+// is due: what is told of this region is what it holds then.
 func (c *Core) sendStatus() {
+	if !c.sync.tell {
+		return
+	}
+	c.sync.tell = false
 	// Greater than any earlier one, also after a restart: see receiveReport.
 	c.sync.reportSeq = max(c.sync.reportSeq+1, uint64(max(c.now.UnixMilli(), 0)))
 	reports := []wire.Report{{
 		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
-		Links: c.sync.links, Now: c.now.UnixMilli(),
+		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.digests.Total(),
 	}}
 	names := c.peerNames()
 	for _, name := range names {
@@ -235,6 +247,7 @@ func (c *Core) status() Status {
 			Region: name, Replica: p.report.Replica, Linked: p.up, Heard: c.hears(p),
 			Have: p.have, Missing: missing(c.have, p.have), Lag: missing(p.have, c.have), Behind: c.behind(p.have),
 			LastHeard: p.news, Offset: p.offset, Links: p.report.Links,
+			Compared: p.digests.last,
 		})
 	}
 	return s

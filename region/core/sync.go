@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/wire"
 )
@@ -42,6 +43,7 @@ type peer struct {
 	grown     bool
 	grownFrom string
 	report    wire.Report
+	digests   peerDigests
 	// owed is what it said it has when it was met and this region had to catch
 	// up. If its store is rolled back then, it says so anew.
 	owed crdt.Vector
@@ -70,6 +72,7 @@ type syncState struct {
 	fetch    crdt.Vector // what is to be asked for so, as somebody waits for it
 
 	nextStatus time.Duration // uptime
+	tell       bool          // the status is to be sent at the end of this step
 	reportSeq  uint64
 
 	held, stable crdt.Vector
@@ -196,6 +199,10 @@ func (c *Core) receive(name string, m wire.Message) error {
 		c.receiveQuery(p, m)
 	case wire.VectorReply:
 		c.receiveReply(p, m)
+	case wire.DigestQuery:
+		c.receiveDigestQuery(p, m)
+	case wire.DigestReply:
+		c.compare.replies = append(c.compare.replies, fromPeer[wire.DigestReply]{name, m})
 	}
 	return nil
 }
@@ -223,10 +230,11 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	p.offset = time.UnixMilli(h.Now).Sub(c.now)
 	if p.report.Replica != h.Replica {
 		// Another incarnation: what was known of the last one does not hold.
-		p.report = wire.Report{Region: p.name, Replica: h.Replica}
+		p.report, p.digests = wire.Report{Region: p.name, Replica: h.Replica}, peerDigests{}
 		p.have, p.counted, p.waiting = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}
 	}
 	p.report.Have, p.have, p.told = h.Have, h.Have, h.Have
+	p.report.Digest = digest.Digest{} // it is of another vector
 	p.waitFor(h.Have, c.have)
 	c.sync.hurry = true
 	c.sync.nextStatus = 0

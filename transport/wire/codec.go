@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 )
 
 // Errors of the codec.
@@ -51,6 +52,8 @@ func Check(m Message) error {
 		err = over("reports", len(m.Reports), MaxReports)
 	case Acks:
 		err = over("acks", len(m.Acks), MaxReports)
+	case DigestReply:
+		err = over("digests", len(m.Digests), MaxDigests)
 	case Hello:
 		err = over("tips", len(m.Tips), crdt.MaxReplicas)
 	}
@@ -97,6 +100,10 @@ func Decode(b []byte) (Message, error) {
 		m = VectorQuery{Origin: string(r.Bytes(MaxName)), Session: r.Replica(), ID: r.Uvarint()}
 	case KindVectorReply:
 		m = readVectorReply(r)
+	case KindDigestQuery:
+		m = readDigestQuery(r)
+	case KindDigestReply:
+		m = readDigestReply(r)
 	default:
 		return nil, fmt.Errorf("%w: %d", ErrUnknownKind, byte(k))
 	}
@@ -229,7 +236,7 @@ func (m Status) size() int {
 	n := 4
 	for i := range m.Reports {
 		x := &m.Reports[i]
-		n += 56 + len(x.Region) + vectorSize(x.Have)
+		n += 56 + len(x.Region) + vectorSize(x.Have) + digest.Size
 		for _, l := range x.Links {
 			n += 2 + len(l)
 		}
@@ -254,7 +261,7 @@ func (x *Report) append(b []byte) []byte {
 	for _, l := range x.Links {
 		b = appendText(b, l)
 	}
-	return binary.AppendVarint(b, x.Now)
+	return x.Digest.Append(binary.AppendVarint(b, x.Now))
 }
 
 func readStatus(r *crdt.Reader) Status {
@@ -278,6 +285,9 @@ func (x *Report) read(r *crdt.Reader) {
 		}
 	}
 	x.Now = r.Varint()
+	if len(r.Rest()) > 0 {
+		x.Digest = digest.Read(r)
+	}
 }
 
 func (m Request) size() int { return 14 + len(m.Spans)*36 }

@@ -31,5 +31,7 @@
 //     the messages from [Hello] to [CatchUp]; version 2 adds [Await], [Acks],
 //     [VectorQuery] and [VectorReply], which are not sent to a peer of version 1:
 //     acknowledgements of regions behind it then travel in Status only, and it
-//     does not count for reads across regions.
+//     does not count for reads across regions. Version 3 adds [DigestQuery] and
+//     [DigestReply], and the digest in a [Report]: documents are compared only
+//     with peers that speak it.
 package wire

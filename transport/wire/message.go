@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 )
 
 // Protocol is the ALPN name of the protocol.
@@ -13,7 +14,7 @@ const Protocol = "meridian/1"
 // and MinVersion the least.
 const (
 	MinVersion = 1
-	Version    = 2
+	Version    = 3
 )
 
 // Bounds of messages. A decoder refuses what is beyond them.
@@ -32,6 +33,8 @@ const (
 	// MaxReports is the greatest number of reports or acks in a message, and of
 	// links in a report.
 	MaxReports = 1024
+	// MaxDigests is the greatest number of digests in a message.
+	MaxDigests = 4096
 )
 
 // A Kind is a message's number on the wire.
@@ -50,6 +53,9 @@ const (
 	KindAcks        Kind = 8
 	KindVectorQuery Kind = 9
 	KindVectorReply Kind = 10
+	// Since version 3.
+	KindDigestQuery Kind = 11
+	KindDigestReply Kind = 12
 )
 
 func (k Kind) String() string {
@@ -74,12 +80,17 @@ func (k Kind) String() string {
 		return "vector-query"
 	case KindVectorReply:
 		return "vector-reply"
+	case KindDigestQuery:
+		return "digest-query"
+	case KindDigestReply:
+		return "digest-reply"
 	}
 	return fmt.Sprintf("kind(%d)", byte(k))
 }
 
 // A Message is one of [Hello], [Changes], [Ack], [Status], [Request], [CatchUp],
-// [Await], [Acks], [VectorQuery] and [VectorReply], as values.
+// [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery] and [DigestReply],
+// as values.
 type Message interface {
 	Kind() Kind
 	// size is a bound on the size of the encoded fields.
@@ -145,6 +156,9 @@ type Report struct {
 	Links []string
 	// Now is its wall clock in Unix milliseconds.
 	Now int64
+	// Digest is that of all documents of the region at Have. Since version 3; zero
+	// if it was not told.
+	Digest digest.Digest
 }
 
 // Request asks for changes. It is answered by CatchUp messages with the same ID
@@ -205,6 +219,49 @@ type VectorReply struct {
 	RegionAck
 }
 
+// A DigestLevel says of what digests are asked for.
+type DigestLevel byte
+
+// The levels.
+const (
+	// DigestsOfCollections asks for those of all collections. The keys are
+	// incarnations, encoded as dots.
+	DigestsOfCollections DigestLevel = 0
+	// DigestsOfGroups asks for those of the groups of a collection. The keys of
+	// these and of buckets are numbers, encoded as varints.
+	DigestsOfGroups DigestLevel = 1
+	// DigestsOfBuckets asks for those of the buckets of the group Part.
+	DigestsOfBuckets DigestLevel = 2
+)
+
+// DigestQuery asks for digests. It is answered by a DigestReply with the same ID.
+type DigestQuery struct {
+	ID         uint64
+	Level      DigestLevel
+	Collection crdt.Dot
+	Part       uint64
+	// After is the key behind which the answer is to start, if it does not fit
+	// into one message.
+	After []byte
+}
+
+// DigestReply answers a DigestQuery.
+type DigestReply struct {
+	ID uint64
+	// Have is what the sender held when the digests were these.
+	Have crdt.Vector
+	// Digests are in the order of their keys. Those that are zero are left out.
+	Digests []KeyDigest
+	// More says that there are others behind the last one.
+	More bool
+}
+
+// A KeyDigest is the digest of what Key names.
+type KeyDigest struct {
+	Key    []byte
+	Digest digest.Digest
+}
+
 // Kind returns KindHello.
 func (Hello) Kind() Kind { return KindHello }
 
@@ -234,3 +291,9 @@ func (VectorQuery) Kind() Kind { return KindVectorQuery }
 
 // Kind returns KindVectorReply.
 func (VectorReply) Kind() Kind { return KindVectorReply }
+
+// Kind returns KindDigestQuery.
+func (DigestQuery) Kind() Kind { return KindDigestQuery }
+
+// Kind returns KindDigestReply.
+func (DigestReply) Kind() Kind { return KindDigestReply }

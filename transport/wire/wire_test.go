@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
 	"github.com/meridiandb/meridian/transport/wire"
 )
 
@@ -34,6 +35,10 @@ func vector() crdt.Vector {
 	return crdt.VectorOf(crdt.Dot{Replica: replica(1), Seq: 300}, crdt.Dot{Replica: replica(2), Seq: 1})
 }
 
+func sum(n uint64) digest.Digest {
+	return digest.Digest{Documents: n, Versions: n << 60, Content: digest.Sum{Hi: 1 << 63, Lo: n}}
+}
+
 // samples holds one message of each kind with every field set, and empty ones.
 var samples = map[string]wire.Message{
 	"hello": wire.Hello{
@@ -44,7 +49,7 @@ var samples = map[string]wire.Message{
 	"changes": wire.Changes{Changes: [][]byte{[]byte("one"), []byte("another")}},
 	"ack":     wire.Ack{Have: vector()},
 	"status": wire.Status{Reports: []wire.Report{
-		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector(), Links: []string{"ap-south", "eu-west"}, Now: 1_760_000_000_123},
+		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector(), Links: []string{"ap-south", "eu-west"}, Now: 1_760_000_000_123, Digest: sum(5)},
 		{Region: "eu-west", Replica: replica(2), Seq: 1, Now: -1},
 	}},
 	"request":      wire.Request{ID: 77, Spans: []crdt.Span{{Replica: replica(1), From: 5, To: 5}, {Replica: replica(2), From: 1, To: 1000}}},
@@ -54,8 +59,18 @@ var samples = map[string]wire.Message{
 	"acks": wire.Acks{Acks: []wire.RegionAck{
 		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector()}, {Region: "eu-west", Replica: replica(2)},
 	}},
-	"vector-query":  wire.VectorQuery{Origin: "us-east", Session: replica(3), ID: 77},
-	"vector-reply":  wire.VectorReply{Session: replica(3), ID: 77, RegionAck: wire.RegionAck{Region: "eu-west", Replica: replica(2), Seq: 9, Have: vector()}},
+	"vector-query": wire.VectorQuery{Origin: "us-east", Session: replica(3), ID: 77},
+	"vector-reply": wire.VectorReply{Session: replica(3), ID: 77, RegionAck: wire.RegionAck{Region: "eu-west", Replica: replica(2), Seq: 9, Have: vector()}},
+	"digest-query": wire.DigestQuery{
+		ID: 77, Level: wire.DigestsOfBuckets, Collection: crdt.Dot{Replica: replica(1), Seq: 5}, Part: 63, After: []byte("a"),
+	},
+	"digest-reply": wire.DigestReply{
+		ID: 77, Have: vector(), More: true,
+		Digests: []wire.KeyDigest{{Key: []byte("a"), Digest: sum(1)}, {Key: []byte("b"), Digest: sum(300)}},
+	},
+	"empty-digest-query": wire.DigestQuery{},
+	"empty-digest-reply": wire.DigestReply{},
+
 	"empty-await":   wire.Await{},
 	"empty-acks":    wire.Acks{},
 	"empty-query":   wire.VectorQuery{},
@@ -195,7 +210,30 @@ func messages() *rapid.Generator[wire.Message] {
 			Region: name.Draw(t, "region"), Replica: id.Draw(t, "replica"), Seq: rapid.Uint64().Draw(t, "seq"), Have: vec.Draw(t, "have"),
 		}
 	})
+	sums := rapid.Custom(func(t *rapid.T) digest.Digest {
+		n := rapid.Uint64()
+		return digest.Digest{Documents: n.Draw(t, "documents"), Versions: n.Draw(t, "versions"), Content: digest.Sum{Hi: n.Draw(t, "hi"), Lo: n.Draw(t, "lo")}}
+	})
+	key := rapid.Custom(func(t *rapid.T) []byte {
+		if b := rapid.SliceOfN(rapid.Byte(), 0, crdt.MaxIDBytes).Draw(t, "key"); len(b) > 0 {
+			return b
+		}
+		return nil
+	})
 	return rapid.OneOf(
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.DigestQuery{
+				ID: rapid.Uint64().Draw(t, "id"), Level: wire.DigestLevel(rapid.Byte().Draw(t, "level")),
+				Collection: crdt.Dot{Replica: id.Draw(t, "r"), Seq: seq.Draw(t, "seq")}, Part: rapid.Uint64().Draw(t, "part"), After: key.Draw(t, "after"),
+			}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			m := wire.DigestReply{ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), More: rapid.Bool().Draw(t, "more")}
+			for range rapid.IntRange(0, 4).Draw(t, "digests") {
+				m.Digests = append(m.Digests, wire.KeyDigest{Key: key.Draw(t, "key"), Digest: sums.Draw(t, "digest")})
+			}
+			return m
+		}),
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			m := wire.Hello{
 				MinVersion: rapid.Uint64Range(1, 9).Draw(t, "min"), MaxVersion: rapid.Uint64Min(9).Draw(t, "max"),
@@ -214,7 +252,7 @@ func messages() *rapid.Generator[wire.Message] {
 			for range rapid.IntRange(0, 4).Draw(t, "reports") {
 				x := wire.Report{
 					Region: name.Draw(t, "region"), Replica: id.Draw(t, "replica"), Seq: rapid.Uint64().Draw(t, "seq"),
-					Have: vec.Draw(t, "have"), Now: rapid.Int64().Draw(t, "now"),
+					Have: vec.Draw(t, "have"), Now: rapid.Int64().Draw(t, "now"), Digest: sums.Draw(t, "digest"),
 				}
 				for range rapid.IntRange(0, 4).Draw(t, "links") {
 					x.Links = append(x.Links, name.Draw(t, "link"))
