@@ -65,6 +65,8 @@ type Config struct {
 	// Faults, if set, makes /v1/faults answer. It is for tests, demonstrations
 	// and drills: whoever reaches the API can then cut links.
 	Faults Faults
+	// Clock, if set, makes /v1/faults/clock answer, for the same uses.
+	Clock Clock
 	// Addr is where Run listens, unless there is a Listener.
 	Addr string
 	// Listener, if set, is used in place of Addr. Run closes it.

@@ -156,6 +156,8 @@ func TestFaultsAreInjectedWhereThatIsEnabled(t *testing.T) {
 	} {
 		c.gives(404).as(faultsOff, "--fault-injection")
 	}
+	request(t, off, "GET", "/v1/faults/clock", nil).gives(404).as(faultsOff, "--fault-injection")
+	request(t, off, "PUT", "/v1/faults/clock", `{"offset":"1h"}`).gives(404).as(faultsOff, "--fault-injection")
 
 	on := brokenServer(t, &broken{}, Config{Faults: switches{}})
 	put := func(region, body string) *call { return request(t, on, "PUT", "/v1/faults/links/"+region, body) }
@@ -173,6 +175,32 @@ func TestFaultsAreInjectedWhereThatIsEnabled(t *testing.T) {
 	put("eu-west", `{"stat":"cut"}`).gives(422).as(invalid, "stat")
 	put("eu-west", `{"state":"broken"}`).gives(422).as(invalid, "")
 	put("eu-west", `{"delay":5}`).gives(422).as(invalid, "")
+}
+
+type hand time.Duration
+
+func (h *hand) Offset() time.Duration     { return time.Duration(*h) }
+func (h *hand) SetOffset(d time.Duration) { *h = hand(d) }
+
+func TestClockIsShiftedWhereThatIsEnabled(t *testing.T) {
+	var h hand
+	s := brokenServer(t, &broken{}, Config{Clock: &h})
+	put := func(body string) *call { return request(t, s, "PUT", "/v1/faults/clock", body) }
+	put(`{"offset":"-90m"}`).gives(200)
+	if h.Offset() != -90*time.Minute {
+		t.Errorf("the clock is shifted by %v", h.Offset())
+	}
+	if r := request(t, s, "GET", "/v1/faults/clock", nil).gives(200); r.body != `{"offset":"-1h30m0s"}`+"\n" {
+		t.Errorf("the answer is %q", r.body)
+	}
+	put(`{`).gives(400).as(malformedJSON, "")
+	put(`{}`).gives(422).as(invalid, "duration")
+	put(`{"offset":60}`).gives(422).as(invalid, "-1h30m")
+	put(`{"offset":"soon"}`).gives(422).as(invalid, "-1h30m")
+	put(`{"offset":"25h"}`).gives(422).as(invalid, "24h")
+	if h.Offset() != -90*time.Minute {
+		t.Errorf("what was refused shifted the clock to %v", h.Offset())
+	}
 }
 
 // TestProblemsAreDocumented compares README.md with the table.

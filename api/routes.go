@@ -65,6 +65,8 @@ func (s *Server) routes() chi.Router {
 	get("/v1/faults/links", s.listFaults)
 	get("/v1/faults/links/{region}", s.getFault)
 	m.Put("/v1/faults/links/{region}", handle(s.putFault))
+	get("/v1/faults/clock", s.getClock)
+	m.Put("/v1/faults/clock", handle(s.putClock))
 
 	get(ProblemPath, s.explainProblems)
 	get(ProblemPath+"{name}", s.explainProblems)

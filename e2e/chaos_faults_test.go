@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/meridiandb/meridian/e2e/cluster"
+	"github.com/meridiandb/meridian/e2e/history"
 	"github.com/meridiandb/meridian/e2e/relay"
 )
 
@@ -14,6 +17,8 @@ const (
 	// stormRestarts is how many processes are killed and started one after the other
 	// in a restart storm, without waiting for any.
 	stormRestarts = 4
+	// maxShift is how far clocks jump, either way.
+	maxShift = 2 * time.Hour
 )
 
 // A fault of links is made and described by the state of some paths.
@@ -100,6 +105,15 @@ func (x *chaos) misfortune() {
 	}
 }
 
+// shift lets a region's clock jump, and notes it.
+func (x *chaos) shift(n *cluster.Node, offset time.Duration) {
+	op := history.Op{Process: "clocks", Region: n.Region, Object: history.Clock, Kind: history.Write, Amount: int64(offset), Result: history.OK, Start: x.rec.Now()}
+	body := fmt.Sprintf(`{"offset":%q}`, offset)
+	n.Must(x.t, cluster.Request{Method: http.MethodPut, Path: "/v1/faults/clock", Body: body}, http.StatusOK)
+	op.End = x.rec.Now()
+	x.rec.Record(op)
+}
+
 func (x *chaos) draw(from, to time.Duration) time.Duration {
 	return from + time.Duration(x.rand.Int64N(int64(to-from)))
 }
@@ -135,6 +149,14 @@ var processFaults = []processFault{
 		defer n[0].Resume(x.t)
 		x.awaitWrites(what, n[1:]...)
 		x.pass(hold)
+	}},
+	{"clock jumps", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+		x.shift(n[0], x.draw(-maxShift, maxShift))
+		x.awaitWrites(what, n...)
+		x.pass(hold)
+		if x.rand.IntN(2) == 0 {
+			x.shift(n[0], 0)
+		}
 	}},
 	{"rolling restart", func(x *chaos, n []*cluster.Node, what string, _ time.Duration) {
 		for i, one := range n {

@@ -42,7 +42,7 @@ type Config struct {
 	StrictCollections bool
 	// ConflictLog bounds the log of conflicts.
 	ConflictLog conflictlog.Limits
-	// FaultInjection lets whoever reaches the API break links.
+	// FaultInjection lets whoever reaches the API break links and shift the clock.
 	FaultInjection bool
 	// Credentials are what the region shows to its peers. If nil they are read
 	// from TLSDir, and again when the files change.

@@ -34,6 +34,7 @@ type Node struct {
 	store  *badgerstore.Store
 	links  transport.Transport
 	faults *fault.Transport // nil unless enabled
+	clock  shiftedClock
 	// registry has what is measured of this node, and of the process.
 	registry *prometheus.Registry
 	measured prometheus.Registerer // registers with the region's name
@@ -59,6 +60,9 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	settings := cfg.region()
 	settings.Metrics = n.measured
+	if cfg.FaultInjection {
+		settings.Clock = n.clock.Now
+	}
 	if err := settings.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -143,7 +147,7 @@ func (n *Node) openAPI() (err error) {
 		Metrics: n.measured, Gatherer: n.registry,
 	}
 	if n.faults != nil {
-		cfg.Faults = n.faults
+		cfg.Faults, cfg.Clock = n.faults, &n.clock
 	}
 	n.server, err = api.NewServer(cfg)
 	return err

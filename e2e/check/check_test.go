@@ -299,6 +299,20 @@ var histories = []struct {
 		s.inc("p", 5, history.OK)
 		s.counted("e", "us-east", 5, true)
 	}},
+	{"an older value wins by a clock that is ahead", "", func(s *script) {
+		s.do(history.Op{Process: "clock", Object: history.Clock, Kind: history.Write, Amount: int64(time.Hour)})
+		s.write("p", register, "k", "1")
+		s.write("q", register, "k", "2")
+		s.end(register, "k", "1")
+	}},
+	{"an older value wins, though the newer one was written having seen it", check.NothingLost, func(s *script) {
+		s.do(history.Op{Process: "clock", Object: history.Clock, Kind: history.Write, Amount: int64(time.Hour)})
+		s.write("p", register, "k", "1")
+		s.reads("q", register, "k", "1")
+		s.write("q", register, "k", "2")
+		s.reads("q", register, "k", "2")
+		s.end(register, "k", "1")
+	}},
 	{"lists in order", "", func(s *script) {
 		s.write("p", list, "k", "1")
 		s.lost("p", list, "k", "2", unknown)

@@ -26,6 +26,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/meridiandb/meridian/e2e/history"
@@ -113,6 +114,11 @@ type valueAt struct {
 	value string
 }
 
+type known struct {
+	process string
+	valueAt
+}
+
 // An indexed history.
 type indexed struct {
 	*report
@@ -124,6 +130,10 @@ type indexed struct {
 	regions map[string]bool
 	// finals are the final reads of each place.
 	finals map[place][]int
+	// clocksJump says that clocks were shifted.
+	clocksJump bool
+	// knew is since which operation a process knows a value of a register.
+	knew map[known]int
 }
 
 func (h *indexed) at(i int) place { return place{h.ops[i].Object, h.ops[i].Key} }
@@ -138,9 +148,21 @@ func (h *indexed) op(is ...int) (ops []history.Op) {
 func index(ops []history.Op, r *report) *indexed {
 	h := &indexed{
 		report: r, ops: ops, writes: map[valueAt]int{}, seen: map[valueAt]int{},
-		regions: map[string]bool{}, finals: map[place][]int{},
+		regions: map[string]bool{}, finals: map[place][]int{}, knew: map[known]int{},
 	}
 	for i, op := range ops {
+		if op.Object == history.Clock {
+			h.clocksJump = true
+			continue
+		}
+		if op.Object == history.Register && op.Result == history.OK {
+			for _, value := range append(slices.Clone(op.Values), op.Value) {
+				k := known{op.Process, valueAt{h.at(i), value}}
+				if _, before := h.knew[k]; !before {
+					h.knew[k] = i
+				}
+			}
+		}
 		if op.Kind != history.Read && op.Value != "" {
 			v := valueAt{h.at(i), op.Value}
 			if other, twice := h.writes[v]; twice {

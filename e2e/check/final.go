@@ -60,7 +60,7 @@ func (h *indexed) nothingLost() {
 			h.add(NothingLost, h.op(w), "%v was not read at the end", v.place)
 		}
 		for _, f := range finals {
-			if slices.Contains(h.ops[f].Values, v.value) || op.Object == history.Register && h.mayReplace(h.ops[f], op) {
+			if slices.Contains(h.ops[f].Values, v.value) || op.Object == history.Register && h.mayReplace(h.ops[f], w) {
 				continue
 			}
 			h.add(NothingLost, h.op(w, f), "%q is not in %s at the end (acknowledged: %v, seen before: %v)",
@@ -70,11 +70,18 @@ func (h *indexed) nothingLost() {
 }
 
 // mayReplace reports whether what a register shows at the end may have replaced
-// a write, or won against it.
-func (h *indexed) mayReplace(final, write history.Op) bool {
+// a write, or won against it. While clocks jump anything may but what the writer had
+// seen, or written itself.
+func (h *indexed) mayReplace(final history.Op, write int) bool {
+	w := h.ops[write]
 	for _, value := range final.Values {
-		by, ok := h.writes[valueAt{place{final.Object, final.Key}, value}]
-		if ok && (h.ops[by].Result == history.Unknown || h.ops[by].End >= write.Start) {
+		v := valueAt{place{final.Object, final.Key}, value}
+		by, ok := h.writes[v]
+		if ok && h.clocksJump {
+			knew, did := h.knew[known{w.Process, v}]
+			return !did || knew >= write
+		}
+		if ok && (h.ops[by].Result == history.Unknown || h.ops[by].End >= w.Start) {
 			return true
 		}
 	}

@@ -34,7 +34,7 @@ type Kind string
 // Kinds. A read is of all that there is under its key, at one moment.
 const (
 	Read     Kind = "read"
-	Write    Kind = "write"    // a register: replaces what is there
+	Write    Kind = "write"    // a register: replaces what is there; a clock: shifts it
 	Add      Kind = "add"      // a set: adds Value
 	Inc      Kind = "inc"      // a counter: adds Amount
 	Append   Kind = "append"   // a list: appends Value
@@ -57,6 +57,8 @@ const (
 	List     Object = "list"
 	// Text is a text of words, each of which was inserted whole.
 	Text Object = "text"
+	// Clock is that of a region, shifted by Amount nanoseconds.
+	Clock Object = "clock"
 	// Bank has accounts, and a book of the transfers that were made.
 	Bank Object = "bank"
 )
