@@ -168,7 +168,7 @@ func (o *order) look(i int) (conflicts [][2]int) {
 		o.lookGrowing(i, at)
 	case history.Register:
 		conflicts = o.lookRegister(i, at)
-	case history.Siblings, history.Counter, history.Bank: // see the checks of the end
+	case history.Siblings, history.Counter, history.Bank, history.Clock: // see the checks of the end
 	}
 	if o.read[op.Process] == nil {
 		o.read[op.Process] = map[valueAt]bool{}
