@@ -470,6 +470,7 @@ func (s *Server) restoreConflict(x *exchange, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
 	defer cancel()
 	// A collection's default does not hold here: which one it is stands in the log.
+	ask.Request = x.request()
 	receipt, err := x.acknowledged(r, func(await time.Duration) (core.Receipt, error) {
 		ask.Await = await
 		return s.region.RestoreConflict(ctx, ask)

@@ -295,6 +295,7 @@ func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receip
 	if err := x.defaultAcks(&w); err != nil {
 		return core.Receipt{}, err
 	}
+	w.Request = x.request()
 	return x.acknowledged(r, func(await time.Duration) (core.Receipt, error) {
 		w.Await = await
 		return s.region.Write(ctx, w)
@@ -350,7 +351,7 @@ func (s *Server) createDoc(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x.Header()["Location"] = []string{docPath(collection, id)}
+	x.Header()["Location"] = []string{docPath(collection, receipt.Docs[0].ID)}
 	s.answerReceipt(x, r, &receipt)
 	return nil
 }

@@ -69,6 +69,7 @@ type exchange struct {
 	deadline time.Time // up to which the request waits, once that was asked
 	acks     acks
 	cookie   cookieUse
+	keyed
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}

@@ -81,10 +81,12 @@ var (
 	refused          = &kind{"refused", 422, "Refused value", false, "The body is well formed, but the value or operation cannot be kept."}
 	invalid          = &kind{"invalid", 422, "Invalid request", false, "A name, an id or a setting is not a possible one. The detail says what is."}
 	badPolicy        = &kind{"policy-refused", 422, "Policy refused", false, "The script of a policy failed its check: it threw an exception, went over a limit, was not deterministic, or went by the order of the versions. \"fault\" has the conflict on which it did."}
+	keyReused        = &kind{"key-reused", 422, "Idempotency key was used before", false, "Idempotency-Key was given with another request within the last 24 hours: another body, path, media type or precondition. Use a new key for each request, and the same only to repeat it."}
 	notObject        = &kind{"not-an-object", 422, "Not an object", false, "The root of a document is a JSON object."}
 	tooDeep          = &kind{"too-deep", 422, "Nested too deeply", false, "Arrays and objects are nested deeper than allowed."}
 	inexactNumber    = &kind{"inexact-number", 422, "Number cannot be kept exactly", false, "Integers go to 2^63-1, other numbers are 64-bit floats; a number that would be rounded is refused. Send it as a string, or with fewer digits."}
 	busy             = &kind{"busy", 429, "Busy", true, "The region has as much to do as it takes on. Wait as long as Retry-After says."}
+	keysFull         = &kind{"keys-full", 429, "Too many idempotency keys", true, "The region remembers as many requests under idempotency keys as it may. They expire after 24 hours. Nothing was written: send the request without a key if it need not be repeated."}
 	internal         = &kind{"internal", 500, "Internal error", false, "A defect of the server. Its log tells more."}
 	fenced           = &kind{"fenced", 503, "Store is fenced", true, "This region's store was found to be a fork of another and takes no writes. Other regions do; the operator of this one has to act."}
 	catchingUp       = &kind{"catching-up", 503, "Catching up", true, "The region has just started and has not met a peer yet (it waits for one for two seconds), or its store is new or was rolled back and does not hold yet what its peers hold."}
@@ -102,8 +104,8 @@ var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
 	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, precondition, tooLarge, badMediaType,
-	refused, invalid, badPolicy, notObject, tooDeep, inexactNumber,
-	busy, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
+	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber,
+	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
 }
 
 // byError says which problem an error is. The first that matches counts: the
@@ -142,6 +144,8 @@ var byError = []struct {
 	{core.ErrCatchingUp, catchingUp},
 	{core.ErrNoQuorum, noQuorum},
 	{core.ErrCrowded, busy},
+	{core.ErrKeyReused, keyReused},
+	{core.ErrKeysFull, keysFull},
 	{region.ErrBusy, busy},
 	{region.ErrBehind, behind},
 	{region.ErrStopped, stopped},

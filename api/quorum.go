@@ -107,6 +107,9 @@ func (x *exchange) acknowledged(r *http.Request, write func(await time.Duration)
 		return receipt, err
 	}
 	x.saw(receipt.Have)
+	if receipt.Repeated {
+		x.Header()[HeaderRepeated] = yes
+	}
 	x.collectAcks(r, receipt.Dot)
 	return receipt, nil
 }

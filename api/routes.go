@@ -39,25 +39,25 @@ func (s *Server) routes() chi.Router {
 	m.Delete(collection, handle(s.deleteCollection))
 
 	get(collection+"/docs", s.listDocs)
-	m.Post(collection+"/docs", handle(s.createDoc))
+	m.Post(collection+"/docs", handle(once(s.createDoc)))
 	const doc = collection + "/docs/{id}"
 	get(doc, s.getDoc)
-	m.Put(doc, handle(s.putDoc))
-	m.Patch(doc, handle(s.patchDoc))
-	m.Delete(doc, handle(s.deleteDoc))
+	m.Put(doc, handle(once(s.putDoc)))
+	m.Patch(doc, handle(once(s.patchDoc)))
+	m.Delete(doc, handle(once(s.deleteDoc)))
 	get(doc+"/versions", s.getVersions)
-	m.Post(doc+"/resolve", handle(s.resolveDoc))
+	m.Post(doc+"/resolve", handle(once(s.resolveDoc)))
 	get(doc+"/automerge", s.exportDoc)
-	m.Post(doc+"/automerge", handle(s.importDoc))
+	m.Post(doc+"/automerge", handle(once(s.importDoc)))
 
-	m.Post("/v1/batch", handle(s.postBatch))
+	m.Post("/v1/batch", handle(once(s.postBatch)))
 
 	get("/v1/conflicts", s.listConflicts)
 	m.Post("/v1/conflicts/preview", handle(s.previewConflicts))
 	const conflict = "/v1/conflicts/{conflict}"
 	get(conflict, s.getConflict)
 	m.Post(conflict+"/preview", handle(s.previewConflict))
-	m.Post(conflict+"/restore", handle(s.restoreConflict))
+	m.Post(conflict+"/restore", handle(once(s.restoreConflict)))
 	m.Post("/v1/policies/check", handle(s.checkPolicy))
 
 	get("/v1/cluster", s.getCluster)

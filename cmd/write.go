@@ -34,6 +34,13 @@ func addAcks(c *cobra.Command, o *client.WriteOptions) {
 	c.Flags().DurationVar(&o.Wait, "wait", 0, "how long the region may wait, in whole seconds (default 2s)")
 }
 
+// addKey adds the flag of the idempotency key. Without it the command makes one
+// of its own, so that it can repeat a write whose answer does not come.
+func addKey(c *cobra.Command, o *client.WriteOptions) {
+	o.Repeat = true
+	c.Flags().StringVar(&o.Key, "idempotency-key", "", "make the write once under this `key`, however often the command is run within a day")
+}
+
 // checkAcks makes an error of acknowledgements that have not come.
 func checkAcks(r *client.Receipt, o *client.WriteOptions) error {
 	if !r.Pending {
@@ -113,6 +120,7 @@ operations, so that edits that others make elsewhere at the same time survive.
 	addConditions(c, &o)
 	addBase(c, &o)
 	addAcks(c, &o)
+	addKey(c, &o)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := checkConditions(c, &o); err != nil {
@@ -166,6 +174,7 @@ func newPatch(a *app) *cobra.Command {
 	addConditions(c, &o)
 	addBase(c, &o)
 	addAcks(c, &o)
+	addKey(c, &o)
 	addJSONFlag(c, &out)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := exclusive(c, "merge", "json-patch", "ops"); err != nil {
@@ -230,6 +239,7 @@ seen the deletion, brings the document back whole, unless the collection's setti
 	t := a.addTarget(c)
 	addConditions(c, &o)
 	addAcks(c, &o)
+	addKey(c, &o)
 	addJSONFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := checkConditions(c, &o); err != nil {

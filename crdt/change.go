@@ -34,6 +34,33 @@ type Mutation struct {
 type Change struct {
 	Header
 	Mutations []Mutation
+	// Request names what the change was made for, nil if its client gave no
+	// idempotency key. It has no part in any state.
+	Request *Request
+}
+
+// RequestHashSize is the length of the hashes in a Request.
+const RequestHashSize = 16
+
+// A RequestHash is a hash of who asked under which key, or of what was asked.
+type RequestHash [RequestHashSize]byte
+
+// A Request names a client's request under an idempotency key. It travels with
+// the change, so that a region that holds the change knows a repetition, and
+// can give the same answer.
+type Request struct {
+	// Key is a hash of the client and its key, Body one of all that it asked.
+	Key, Body RequestHash
+	// Docs is what the answer said, for each mutation.
+	Docs []RequestDoc
+}
+
+// A RequestDoc is what the answer to a request said of one document.
+type RequestDoc struct {
+	// Heads are those of the document after the write, as [HeadsHash] has them.
+	Heads [HeadsHashSize]byte
+	// Created says that there was no document before, Exists that there was one after.
+	Created, Exists bool
 }
 
 // Check reports, as ErrCorrupt, what no correct replica writes: a context that

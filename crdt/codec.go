@@ -22,7 +22,11 @@ const (
 	MaxContext = 4096
 )
 
-const changeFormat = 1
+// Formats of a change: one that was made for a Request has it at its end.
+const (
+	changeFormat        = 1
+	changeFormatRequest = 2
+)
 
 func uitoa(n uint64) string { return strconv.FormatUint(n, 10) }
 
@@ -234,6 +238,9 @@ func (c *Change) check() error {
 			return err
 		}
 	}
+	if c.Request != nil && len(c.Request.Docs) != len(c.Mutations) {
+		return fmt.Errorf("%w: the answer to a request is about %d documents, the change about %d", ErrCorrupt, len(c.Request.Docs), len(c.Mutations))
+	}
 	if c.repeats() {
 		return fmt.Errorf("%w: a change has two mutations of one document", ErrCorrupt)
 	}
@@ -257,14 +264,18 @@ func (c *Change) repeats() bool {
 }
 
 // AppendBinary appends the change's encoding: a format version, dot, stamp,
-// deps, and the mutations. Equal changes have equal encodings. It refuses what
+// deps, the mutations, and the request if there is one. Equal changes have equal encodings. It refuses what
 // DecodeChange would: ErrTooLarge, or ErrCorrupt for a defect of the caller.
 func (c *Change) AppendBinary(b []byte) ([]byte, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	start := len(b)
-	b = append(b, changeFormat)
+	if c.Request != nil {
+		b = append(b, changeFormatRequest)
+	} else {
+		b = append(b, changeFormat)
+	}
 	b = appendDot(b, c.Dot)
 	b = binary.AppendUvarint(b, uint64(c.Stamp))
 	b, _ = c.Deps.AppendBinary(b)
@@ -275,10 +286,53 @@ func (c *Change) AppendBinary(b []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if c.Request != nil {
+		b = c.Request.append(b)
+	}
 	if n := len(b) - start; n > MaxChangeBytes {
 		return nil, fmt.Errorf("%w: a change of %d bytes, at most %d are allowed", ErrTooLarge, n, MaxChangeBytes)
 	}
 	return b, nil
+}
+
+// Flags of what an answer said of a document.
+const (
+	answerCreated = 1 << iota
+	answerExists
+)
+
+func (q *Request) append(b []byte) []byte {
+	b = append(append(b, q.Key[:]...), q.Body[:]...)
+	for i := range q.Docs {
+		d := &q.Docs[i]
+		var flags byte
+		if d.Created {
+			flags |= answerCreated
+		}
+		if d.Exists {
+			flags |= answerExists
+		}
+		b = append(append(b, flags), d.Heads[:]...)
+	}
+	return b
+}
+
+func readRequest(r *Reader, docs int) *Request {
+	q := &Request{Key: RequestHash(r.Fixed(RequestHashSize)), Body: RequestHash(r.Fixed(RequestHashSize))}
+	if docs > 0 {
+		q.Docs = make([]RequestDoc, docs)
+	}
+	for i := range q.Docs {
+		flags := r.Byte()
+		if flags&^(answerCreated|answerExists) != 0 {
+			r.Fail("bad flags of an answer")
+		}
+		q.Docs[i] = RequestDoc{
+			Created: flags&answerCreated != 0, Exists: flags&answerExists != 0,
+			Heads: [HeadsHashSize]byte(r.Fixed(HeadsHashSize)),
+		}
+	}
+	return q
 }
 
 func (c *Change) appendMutation(b []byte, m *Mutation) (_ []byte, err error) {
@@ -311,7 +365,8 @@ func (c *Change) appendMutation(b []byte, m *Mutation) (_ []byte, err error) {
 // Payloads share b's memory. Errors wrap ErrCorrupt.
 func DecodeChange(b []byte) (*Change, []byte, error) {
 	r := NewReader(b)
-	if f := r.Byte(); r.err == nil && f != changeFormat {
+	f := r.Byte()
+	if r.err == nil && f != changeFormat && f != changeFormatRequest {
 		r.Fail("change format " + uitoa(uint64(f)) + " is not known here")
 	}
 	c := &Change{Header: Header{Dot: r.Dot(), Stamp: Stamp(r.Uvarint()), Deps: r.Vector()}}
@@ -326,6 +381,9 @@ func DecodeChange(b []byte) (*Change, []byte, error) {
 		if r.err != nil {
 			return nil, nil, r.err
 		}
+	}
+	if f == changeFormatRequest {
+		c.Request = readRequest(r, len(c.Mutations))
 	}
 	if len(b)-len(r.b) > MaxChangeBytes {
 		r.Fail("a change of too many bytes")

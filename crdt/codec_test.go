@@ -91,6 +91,40 @@ func TestGoldenChange(t *testing.T) {
 	}
 }
 
+// sampleRequest is a change for a request under an idempotency key.
+func sampleRequest() *crdt.Change {
+	c := sampleChange()
+	c.Request = &crdt.Request{Key: crdt.RequestHash{1, 2, 3}, Body: crdt.RequestHash{15: 9}}
+	for i := range c.Mutations {
+		c.Request.Docs = append(c.Request.Docs, crdt.RequestDoc{
+			Heads: crdt.HeadsHash(c.Mutations[i].Context), Created: i%2 == 0, Exists: i != 3,
+		})
+	}
+	return c
+}
+
+func TestGoldenRequest(t *testing.T) {
+	c := sampleRequest()
+	b := encodeChange(t, c)
+	golden(t, "request", b)
+	back, rest, err := crdt.DecodeChange(append(bytes.Clone(b), "rest"...))
+	if err != nil || string(rest) != "rest" {
+		t.Fatalf("rest %q, error %v", rest, err)
+	}
+	if diff := cmp.Diff(c, back, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("it came back as another one (-want +got):\n%s", diff)
+	}
+	for n := range b {
+		if _, _, err := crdt.DecodeChange(b[:n]); !errors.Is(err, crdt.ErrCorrupt) {
+			t.Fatalf("%d of %d bytes are a change: %v", n, len(b), err)
+		}
+	}
+	c.Request.Docs = c.Request.Docs[1:]
+	if _, err := c.AppendBinary(nil); !errors.Is(err, crdt.ErrCorrupt) {
+		t.Errorf("an answer that lacks a document: %v", err)
+	}
+}
+
 func TestGoldenVector(t *testing.T) {
 	v := sampleChange().Deps
 	b, err := v.AppendBinary(nil)

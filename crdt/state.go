@@ -225,13 +225,22 @@ type Exporter interface {
 // DigestSize is the length of a state's digest in bytes.
 const DigestSize = 16
 
-// VersionTag names a set of heads in an ETag: equal heads, equal tag.
-func VersionTag(heads []Dot) string {
+// HeadsHashSize is the length of a HeadsHash.
+const HeadsHashSize = 12
+
+// HeadsHash names a set of heads: equal heads, equal hash.
+func HeadsHash(heads []Dot) [HeadsHashSize]byte {
 	h := sha256.New()
 	var b []byte
 	for _, d := range heads {
 		b = appendDot(b[:0], d)
 		h.Write(b)
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+	return [HeadsHashSize]byte(h.Sum(nil))
 }
+
+// VersionTag writes the HeadsHash of a set of heads as it stands in an ETag.
+func VersionTag(heads []Dot) string { return TagOf(HeadsHash(heads)) }
+
+// TagOf writes a HeadsHash as it stands in an ETag.
+func TagOf(hash [HeadsHashSize]byte) string { return base64.RawURLEncoding.EncodeToString(hash[:]) }

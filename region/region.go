@@ -48,6 +48,7 @@ type published struct {
 	oldestNews time.Time
 	writable   error
 	conflicts  core.ConflictStatus
+	requests   core.RequestStatus
 	changed    chan struct{} // closed when there is a newer one
 }
 
@@ -87,7 +88,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		return nil, err
 	}
 	r.published.Store(&published{
-		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, conflicts: c.Conflicts(), changed: make(chan struct{}),
+		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, conflicts: c.Conflicts(), requests: c.Requests(), changed: make(chan struct{}),
 	})
 	if cfg.Metrics != nil {
 		for _, m := range append(r.metrics.all(), collector{r}) {
@@ -343,7 +344,7 @@ func (o *owner) commit(b *store.Batch) error {
 
 func (o *owner) publish(fx core.Effects) {
 	old := o.published.Load()
-	next := &published{fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Conflicts, old.changed}
+	next := &published{fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Conflicts, fx.Requests, old.changed}
 	if old.have.Compare(fx.Have) == crdt.Equal {
 		o.published.Store(next)
 		return

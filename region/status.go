@@ -44,6 +44,8 @@ type ClusterStatus struct {
 	Process ProcessStatus `json:"process"`
 	// Alarms say in words what an operator must look at: there should be none.
 	Alarms []string `json:"alarms"`
+	// Requests are those under idempotency keys.
+	Requests RequestStatus `json:"requests"`
 }
 
 // InboxStatus tells what waits for changes that it depends on.
@@ -145,6 +147,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 		out.Conflicts.Seen[i] = ConflictCount(n)
 	}
 	out.Process = r.process()
+	out.Requests = r.requestStatus()
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))

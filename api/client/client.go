@@ -127,6 +127,8 @@ type request struct {
 	body   []byte
 	// loose requests neither send nor keep the token.
 	loose bool
+	// ownKey says that the idempotency key is not the caller's.
+	ownKey bool
 }
 
 // An answer is a successful one, wholly read.

@@ -85,6 +85,8 @@ type Receipt struct {
 	// Pending says that time ran out before all that was asked for did: the
 	// write stands in those that are named, and goes on to the others.
 	Pending bool `json:"pending,omitempty"`
+	// Repeated says that the write was made before, under the same idempotency key.
+	Repeated bool `json:"repeated,omitempty"`
 }
 
 // WriteOptions are conditions of a write. They hold in the region that takes it.
@@ -100,6 +102,14 @@ type WriteOptions struct {
 	// Wait is for how long the region may wait for them, and for the token. It is
 	// rounded up to seconds; 0 leaves it to the region.
 	Wait time.Duration
+	// Key is an idempotency key: a write that was made under it is not made again
+	// for 24 hours, but answered as it was. If the answer does not come, it is
+	// asked for again, for RepeatFor.
+	Key string
+	// Repeat makes a key for this write, so that it is repeated if its answer does
+	// not come. A region remembers so many keys for a day: what can be written
+	// twice without harm need not take one.
+	Repeat bool
 }
 
 func (o WriteOptions) query() url.Values {
@@ -112,7 +122,7 @@ func (o WriteOptions) query() url.Values {
 func (o WriteOptions) header(media string) http.Header {
 	h := http.Header{}
 	for name, value := range map[string]string{
-		"If-Match": o.IfMatch, "If-None-Match": o.IfNoneMatch, HeaderBase: o.Base, "Content-Type": media,
+		"If-Match": o.IfMatch, "If-None-Match": o.IfNoneMatch, HeaderBase: o.Base, "Content-Type": media, HeaderKey: o.key(),
 	} {
 		if value != "" {
 			h[name] = []string{value}
@@ -180,18 +190,18 @@ func (c *Client) GetWith(ctx context.Context, collection, id string, o ReadOptio
 
 // Put writes a whole document.
 func (c *Client) Put(ctx context.Context, collection, id string, doc []byte, o WriteOptions) (*Receipt, error) {
-	return c.write(ctx, request{method: http.MethodPut, path: docPath(collection, id), query: o.query(), header: o.header(mediaJSON), body: doc})
+	return c.write(ctx, request{method: http.MethodPut, path: docPath(collection, id), query: o.query(), ownKey: o.Key == "", header: o.header(mediaJSON), body: doc})
 }
 
 // Create writes a document under a new id. Of the options it takes those about
 // other regions.
 func (c *Client) Create(ctx context.Context, collection string, doc []byte, o WriteOptions) (*Receipt, error) {
-	return c.write(ctx, request{method: http.MethodPost, path: docsPath(collection), query: o.query(), header: o.header(mediaJSON), body: doc})
+	return c.write(ctx, request{method: http.MethodPost, path: docsPath(collection), query: o.query(), ownKey: o.Key == "", header: o.header(mediaJSON), body: doc})
 }
 
 // Patch edits a document.
 func (c *Client) Patch(ctx context.Context, collection, id string, kind PatchKind, patch []byte, o WriteOptions) (*Receipt, error) {
-	return c.write(ctx, request{method: http.MethodPatch, path: docPath(collection, id), query: o.query(), header: o.header(string(kind)), body: patch})
+	return c.write(ctx, request{method: http.MethodPatch, path: docPath(collection, id), query: o.query(), ownKey: o.Key == "", header: o.header(string(kind)), body: patch})
 }
 
 func (c *Client) write(ctx context.Context, q request) (*Receipt, error) {
@@ -207,6 +217,7 @@ func (c *Client) write(ctx context.Context, q request) (*Receipt, error) {
 // from takes in what the answer's status and headers say.
 func (r *Receipt) from(a *answer) {
 	r.Region, r.Acked = a.header.Get(HeaderRegion), names(a.header.Get(HeaderAcked))
+	r.Repeated = a.header.Get(HeaderRepeated) != ""
 	if r.Pending = a.status == http.StatusAccepted; !r.Pending && a.status != http.StatusOK {
 		r.Created = a.status == http.StatusCreated
 	}
@@ -214,7 +225,7 @@ func (r *Receipt) from(a *answer) {
 
 // Delete deletes a document.
 func (c *Client) Delete(ctx context.Context, collection, id string, o WriteOptions) (*Receipt, error) {
-	a, err := c.send(ctx, request{method: http.MethodDelete, path: docPath(collection, id), query: o.query(), header: o.header("")})
+	a, err := c.send(ctx, request{method: http.MethodDelete, path: docPath(collection, id), query: o.query(), ownKey: o.Key == "", header: o.header("")})
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +312,7 @@ func (c *Client) Batch(ctx context.Context, docs []BatchPut, o WriteOptions) ([]
 		Docs []Receipt `json:"docs"`
 	}
 	a, err := c.decode(ctx, request{
-		method: http.MethodPost, path: "/v1/batch", query: o.query(), header: o.header(mediaJSON), body: body.Bytes(),
+		method: http.MethodPost, path: "/v1/batch", query: o.query(), header: o.header(mediaJSON), body: body.Bytes(), ownKey: o.Key == "",
 	}, &out)
 	if err != nil {
 		return nil, err

@@ -42,8 +42,9 @@ const (
 //
 // Any other write may have been made, and made once more in another region it
 // could count twice: two regions that insert the same element of a list
-// insert two. Its error is returned. Conditions of a write are checked by the
-// region that takes it.
+// insert two. Under an idempotency key (WriteOptions) it is sent to the same
+// region again, for RepeatFor; else, or if that does not help, its error is
+// returned. Conditions of a write are checked by the region that takes it.
 func Open(ctx context.Context, addrs ...string) (*Client, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("no address of a region is given")
@@ -187,12 +188,12 @@ func (r *regions) failed(base string) {
 // send sends a request to the nearest region, and on to the next as long as that is safe.
 func (c *Client) send(ctx context.Context, q request) (*answer, error) {
 	if c.regions == nil {
-		return c.do(ctx, q)
+		return c.try(ctx, q)
 	}
 	var errs []error
 	for _, base := range c.regions.candidates() {
 		one := &Client{base: base, http: c.http, session: c.session}
-		a, err := one.do(ctx, q)
+		a, err := one.try(ctx, q)
 		if err == nil {
 			return a, nil
 		}
@@ -218,6 +219,9 @@ var notMade = []string{"busy", "fenced", "catching-up", "behind", "not-ready", "
 
 // goesOn reports whether another region may be asked after an error.
 func goesOn(method string, err error) bool {
+	if errors.Is(err, ErrUncertain) {
+		return false
+	}
 	reads := method == http.MethodGet || method == http.MethodHead
 	if p, ok := errors.AsType[*ProblemError](err); ok {
 		return reads && (p.Retryable || p.Status >= http.StatusInternalServerError) || slices.Contains(notMade, p.Name())

@@ -282,7 +282,7 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 	for _, r := range fx.Replies {
 		switch res := r.Result.(type) {
 		case core.Receipt:
-			if r.Err == nil {
+			if r.Err == nil && !res.Repeated {
 				asked[res.Dot] = true
 				allowed += len(res.Docs)
 			}

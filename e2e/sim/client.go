@@ -222,10 +222,19 @@ func (n *node) write(c *client, r *rand.Rand) {
 		}
 		write.Docs = append(write.Docs, d)
 	}
-	token := c.token
+	n.underKey(c, &write, incs)
+	n.sendWrite(c, write, incs)
+}
+
+func (n *node) sendWrite(c *client, write core.Write, incs map[int]int64) {
+	token, held := c.token, n.have
 	n.submit(write, incs, func(rep core.Reply) {
 		res, _ := rep.Result.(core.Receipt)
 		if !n.finished(c, "a write", token, res.Have, rep.Err) {
+			return
+		}
+		n.checkOnce(write.Request, held, res)
+		if res.Repeated {
 			return
 		}
 		if deps := n.w.hist.changes[res.Dot].Deps; !deps.Covers(token) {

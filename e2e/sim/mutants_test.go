@@ -38,6 +38,11 @@ var mutants = []mutant{
 		caught: "checkConvergence",
 	},
 	{
+		name: "remember only requests that were made here", pkg: "region/core",
+		old: "if ch.Request == nil {\n", new: "if ch.Request == nil || ch.Dot.Replica != c.replica {\n",
+		caught: "checkOnce",
+	},
+	{
 		name: "forget a context entry", pkg: "region/core",
 		old:    "	m.Collection, m.ID = t.col.Incarnation, d.ID\n",
 		new:    "	m.Collection, m.ID = t.col.Incarnation, d.ID\n	if len(m.Context) > 1 {\n		m.Context = m.Context[1:]\n	}\n",

@@ -32,12 +32,13 @@ const (
 	Tiny      Fault = "tiny"      // inbox, cache, batch and trim queue hold next to nothing
 	Rollback  Fault = "rollback"  // a store is replaced by an older copy of itself
 	Topology  Fault = "topology"  // the shape of the links changes
+	Repeat    Fault = "repeat"    // clients send requests again, under idempotency keys
 )
 
 // Faults lists all classes.
 func Faults() []Fault {
 	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology,
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat,
 	}
 }
 
@@ -103,6 +104,7 @@ const (
 	streamNetwork
 	streamNodes
 	streamReplicas
+	streamRepeats
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -130,7 +132,11 @@ func newScenario(o Options) *scenario {
 	// hidden by another.
 	p := pick(r, 0.15, 0.4, 0.7)
 	for _, f := range Faults() {
-		on := chance(r, p)
+		from := r
+		if f == Repeat { // what was drawn before there was this class stays as it was
+			from = source(o.Seed, streamRepeats)
+		}
+		on := chance(from, p)
 		s.faults[f] = on && !slices.Contains(o.Without, f)
 	}
 	s.drawNetwork(r)
@@ -171,7 +177,7 @@ func (s *scenario) drawNetwork(r *rand.Rand) {
 
 func (s *scenario) drawLimits(r *rand.Rand) {
 	s.maxSkew = pick(r, 0, time.Second, time.Minute)
-	s.limits = core.Limits{Doc: crdt.DefaultLimits}
+	s.limits = core.Limits{Doc: crdt.DefaultLimits, RequestAge: repeatAge}
 	if chance(r, 0.2) {
 		s.limits.Doc.Siblings = 1 + r.IntN(4)
 	}

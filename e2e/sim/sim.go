@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -44,7 +45,7 @@ func (f *Failure) String() string {
 
 // Stats count what a run went through.
 type Stats struct {
-	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed int
+	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats int
 }
 
 // Add sums two counts.
@@ -60,6 +61,7 @@ func (s *Stats) Add(o Stats) {
 	s.Dropped += o.Dropped
 	s.Conflicts += o.Conflicts
 	s.Trimmed += o.Trimmed
+	s.Repeats += o.Repeats
 }
 
 // A Result is what became of a run.
@@ -88,6 +90,8 @@ type world struct {
 	pairs    [MaxRegions][MaxRegions]*pair
 	clients  []*client
 	hist     history
+	keyed    map[crdt.RequestHash]*keyed
+	keys     *rand.Rand // of the repetition of requests
 	replicas []replicaName
 	minted   map[crdt.ReplicaID]bool
 	calm     bool // faults are over
@@ -107,7 +111,10 @@ var epochStart = time.Date(2100, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // Run carries out one seed.
 func Run(o Options) (res Result) {
-	w := &world{opts: o, sc: newScenario(o), hash: sha256.New(), minted: map[crdt.ReplicaID]bool{}}
+	w := &world{
+		opts: o, sc: newScenario(o), hash: sha256.New(), minted: map[crdt.ReplicaID]bool{},
+		keyed: map[crdt.RequestHash]*keyed{}, keys: source(o.Seed, streamRepeats+100),
+	}
 	w.hist.init()
 	defer func() {
 		if p := recover(); p != nil {

@@ -110,6 +110,8 @@ type Core struct {
 	// jumps back: what is timed by it never waits for hours.
 	uptime time.Duration
 
+	requests requests
+
 	// Of what others hold.
 	awaiter  awaiter
 	gatherer gatherer
@@ -164,6 +166,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		return nil, err
 	}
 	if c.digests, err = digests.Open(reader); err != nil {
+		return nil, err
+	}
+	if c.requests, err = loadRequests(reader); err != nil {
 		return nil, err
 	}
 	record, err := reader.Meta(metaCore)
@@ -264,6 +269,9 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.sweep(); err != nil {
 		return Effects{}, err
 	}
+	if err := c.forgetRequests(); err != nil {
+		return Effects{}, err
+	}
 	c.synchronise()
 	c.expireGathers()
 	if err := c.finish(); err != nil {
@@ -337,16 +345,17 @@ func (c *Core) finish() error {
 	if err := c.compareDigests(); err != nil {
 		return err
 	}
+	c.saveRequests()
 	if len(c.dirty) > 0 || len(c.batch.Log) > 0 {
 		if c.batch.Meta == nil {
 			c.batch.Meta = map[string][]byte{}
 		}
 		c.batch.Meta[metaCore] = c.encodeMeta()
 		c.fx.Batch = c.batch
-	} else if len(c.batch.Meta) > 0 { // old conflicts were dropped
+	} else if len(c.batch.Meta) > 0 { // old conflicts or requests were dropped
 		c.fx.Batch = c.batch
 	}
-	c.fx.Conflicts = c.conflictStatus()
+	c.fx.Conflicts, c.fx.Requests = c.conflictStatus(), c.requests.status
 	c.fx.Have, c.fx.Catalog, c.fx.Digest = c.have, c.catalog, c.digests.Total()
 	c.fx.OldestNews, c.fx.Writable = c.oldestNews(), c.writable()
 	c.sendStatus()
@@ -393,6 +402,9 @@ func (c *Core) commit(ch *crdt.Change, encoded []byte, from string) error {
 		if err := c.mutate(ch.Header, m); err != nil {
 			return &BadChangeError{Dot: ch.Dot, Peer: from, Err: err}
 		}
+	}
+	if err := c.remember(ch); err != nil {
+		return err
 	}
 	chain, err := c.nextChain(ch.Dot, encoded)
 	if err != nil {

@@ -65,6 +65,8 @@ type Effects struct {
 	Writable error
 	// Conflicts tells of the conflict log once Batch is durable.
 	Conflicts ConflictStatus
+	// Requests tells of the requests under idempotency keys once Batch is durable.
+	Requests RequestStatus
 	// Replies answer Submit events.
 	Replies []Reply
 	// Acked tells of which peers more is known than before that they hold it durably.

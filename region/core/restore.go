@@ -29,11 +29,16 @@ type Restore struct {
 	If       Condition
 	// Await is for how long acknowledgements of other regions will be waited for.
 	Await time.Duration
+	// Request names the client's request, if it gave an idempotency key.
+	Request RequestID
 }
 
 func (c *Core) restore(ask Restore) (Receipt, error) {
 	if err := c.mayWrite(); err != nil {
 		return Receipt{}, err
+	}
+	if receipt, done, err := c.repeated(ask.Request, ask.Await); done || err != nil {
+		return receipt, err
 	}
 	r, err := c.conflicts.Find(ask.Conflict)
 	if err != nil {
@@ -61,7 +66,7 @@ func (c *Core) restore(ask Restore) (Receipt, error) {
 	stood := r.Settled == nil && r.Kind != journal.Overruled
 	receipt, err := c.write(Write{Docs: []DocWrite{{
 		Collection: col.Incarnation.String(), ID: r.Document, Edit: edit, If: ask.If,
-	}}, Await: ask.Await})
+	}}, Await: ask.Await, Request: ask.Request})
 	if err != nil || stood {
 		return receipt, err // the conflict ends by the write
 	}

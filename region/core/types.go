@@ -60,6 +60,8 @@ type Write struct {
 	Docs []DocWrite
 	// Await is for how long acknowledgements of other regions will be waited for.
 	Await time.Duration
+	// Request names the client's request, if it gave an idempotency key.
+	Request RequestID
 }
 
 // A Receipt tells what became of a Write. It is given only once the write is durable.
@@ -68,7 +70,10 @@ type Receipt struct {
 	Stamp crdt.Stamp
 	// Have is the region's vector with this write: the client's token.
 	Have crdt.Vector
-	Docs []DocReceipt
+	// Repeated says that the request was carried out before, and that this is its
+	// answer from then.
+	Repeated bool
+	Docs     []DocReceipt
 }
 
 // A DocReceipt tells what became of one document of a Write.
@@ -118,6 +123,13 @@ type Limits struct {
 	Collections int
 	// TrimQueue is the most documents remembered for trimming. Default 100,000.
 	TrimQueue int
+	// Requests and RequestBytes bound what is remembered of requests under
+	// idempotency keys: no more are taken here then. Those that other regions took
+	// are remembered all the same. Defaults 1,000,000 and 256 MiB.
+	Requests     int
+	RequestBytes int
+	// RequestAge is for how long a request is remembered. Default 24 h.
+	RequestAge time.Duration
 	// Conflicts bounds the log of conflicts.
 	Conflicts conflictlog.Limits
 }
@@ -130,6 +142,10 @@ const (
 	DefaultWriteDocs   = 1000
 	DefaultCollections = 10_000
 	DefaultTrimQueue   = 100_000
+
+	DefaultRequests     = 1_000_000
+	DefaultRequestBytes = 256 << 20
+	DefaultRequestAge   = 24 * time.Hour
 )
 
 func (l Limits) withDefaults() Limits {
@@ -147,6 +163,11 @@ func (l Limits) withDefaults() Limits {
 	def(&l.WriteDocs, DefaultWriteDocs)
 	def(&l.Collections, DefaultCollections)
 	def(&l.TrimQueue, DefaultTrimQueue)
+	def(&l.Requests, DefaultRequests)
+	def(&l.RequestBytes, DefaultRequestBytes)
+	if l.RequestAge == 0 {
+		l.RequestAge = DefaultRequestAge
+	}
 	return l
 }
 

@@ -43,6 +43,9 @@ func (c *Core) write(w Write) (Receipt, error) {
 	if err := c.mayWrite(); err != nil {
 		return Receipt{}, err
 	}
+	if r, done, err := c.repeated(w.Request, w.Await); done || err != nil {
+		return r, err
+	}
 	if len(w.Docs) == 0 || len(w.Docs) > c.cfg.Limits.WriteDocs {
 		return Receipt{}, fmt.Errorf("%w: a write has 1 to %d documents, not %d", ErrInvalid, c.cfg.Limits.WriteDocs, len(w.Docs))
 	}
@@ -71,6 +74,7 @@ func (c *Core) writeTargets(w Write, targets []target, created []*Collection, se
 			return Receipt{}, inDoc(w, i, err)
 		}
 	}
+	ch.Request = answerTo(w.Request, ch, targets)
 	encoded, err := c.encode(ch)
 	if err != nil {
 		return Receipt{}, err

@@ -29,9 +29,8 @@
 //     unless the peer's [Hello] names a version that has the kind.
 //   - Hello carries the range of versions that its sender speaks. Version 1 has
 //     the messages from [Hello] to [CatchUp]; version 2 adds [Await], [Acks],
-//     [VectorQuery] and [VectorReply], which are not sent to a peer of version 1:
-//     acknowledgements of regions behind it then travel in Status only, and it
-//     does not count for reads across regions. Version 3 adds [DigestQuery] and
-//     [DigestReply], and the digest in a [Report]: documents are compared only
-//     with peers that speak it.
+//     [VectorQuery] and [VectorReply]; version 3 adds [DigestQuery] and
+//     [DigestReply], and the digest in a [Report]. From version 3 on changes may
+//     be of the format that has a request at its end. Whoever does not read that
+//     cannot take part, so links with earlier versions are refused.
 package wire

@@ -13,7 +13,7 @@ const Protocol = "meridian/1"
 // Version is the greatest version of the vocabulary that this package speaks,
 // and MinVersion the least.
 const (
-	MinVersion = 1
+	MinVersion = 3
 	Version    = 3
 )
 
