@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -329,15 +330,24 @@ const nextBytes = 64 << 10
 // checkI08Bounds: the inbox stays within its limit, but for the change that
 // each origin is due for, which is always taken.
 func (n *node) checkI08Bounds(s core.Status) {
-	limit := n.w.sc.limits.InboxBytes
-	if limit == 0 {
-		limit = core.DefaultInboxBytes
-	}
+	limit := cmp.Or(n.w.sc.limits.InboxBytes, core.DefaultInboxBytes)
 	if s.Inbox.Bytes > limit+nextBytes || s.Inbox.Bytes < 0 || (s.Inbox.Bytes == 0) != (s.Inbox.Changes == 0) {
 		n.w.fail("checkI08Bounds", "the inbox of %s holds %d changes, %d bytes, of %d", n.name, s.Inbox.Changes, s.Inbox.Bytes, limit)
 	}
 	if s.Inbox.Changes > 0 && s.Inbox.Changes > limit/256+len(n.w.minted) {
 		n.w.fail("checkI08Bounds", "the inbox of %s holds %d changes", n.name, s.Inbox.Changes)
+	}
+}
+
+// checkI08Memory: after a step the cache is within its limit, but for one document
+// of any size, and so is the queue of what is to be trimmed.
+func (n *node) checkI08Memory(m core.Memory) {
+	l := n.w.sc.limits
+	if limit := cmp.Or(l.CacheBytes, core.DefaultCacheBytes); m.CacheBytes > limit && m.CacheDocuments > 1 || m.CacheBytes < 0 {
+		n.w.fail("checkI08Memory", "the cache of %s holds %d documents, %d bytes, of %d", n.name, m.CacheDocuments, m.CacheBytes, limit)
+	}
+	if limit := cmp.Or(l.TrimQueue, core.DefaultTrimQueue); m.TrimQueue > limit {
+		n.w.fail("checkI08Memory", "%s remembers %d documents to trim, of %d", n.name, m.TrimQueue, limit)
 	}
 }
 

@@ -78,6 +78,16 @@ var mutants = []mutant{
 		caught: "checkI08Bounds",
 	},
 	{
+		name: "let the cache grow", pkg: "region/core",
+		old: "for c.size > c.limit && c.lru.Len() > 1 {", new: "for c.size > c.limit*64 && c.lru.Len() > 1 {",
+		caught: "checkI08Memory",
+	},
+	{
+		name: "let the queue for trimming grow", pkg: "region/core",
+		old: "if q.queued[e.key] || len(q.items) >= q.limit {", new: "if q.queued[e.key] {",
+		caught: "checkI08Memory",
+	},
+	{
 		name: "leave a document of a batch out", pkg: "region/core",
 		old: "	for _, e := range c.dirty {\n", new: "	for _, e := range c.dirty[:max(1, len(c.dirty)-1)] {\n",
 	},

@@ -339,6 +339,7 @@ func (n *node) step(events []core.Event, due []uint64) {
 // did not survive that, or goes on with another core.
 func (n *node) carryOut(fx core.Effects) bool {
 	n.w.record(n, fx)
+	n.checkI08Memory(fx.Memory)
 	if fx.Batch != nil {
 		if n.dies == beforeCommit {
 			n.die("before a commit")

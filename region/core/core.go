@@ -365,6 +365,7 @@ func (c *Core) finish() error {
 	c.sendQueries()
 	c.tellAcked()
 	c.cache.evict()
+	c.fx.Memory = Memory{len(c.cache.entries), c.cache.size, len(c.trim.queued)}
 	return nil
 }
 

@@ -79,11 +79,17 @@ type Effects struct {
 	Closes []Close
 	// Plan is the new plan of links, nil if it has not changed.
 	Plan *topology.Plan
+	// Memory is what the core holds after the step.
+	Memory Memory
 	// Notes are for the log.
 	Notes []Note
 	// More says that the batch was full: call Step again at once.
 	More bool
 }
+
+// Memory tells what a core holds in memory, within Limits: documents in the cache,
+// their bytes, estimated by their encoded size, and documents to be trimmed.
+type Memory struct{ CacheDocuments, CacheBytes, TrimQueue int }
 
 // A Reply answers a Submit: Result is a Receipt, CollectionReceipt, Status,
 // Gathered, Compared, or nil for Await.
