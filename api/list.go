@@ -11,7 +11,7 @@ import (
 // listDocs answers GET of a collection's documents.
 func (s *Server) listDocs(x *exchange, r *http.Request) error {
 	collection := pathParam(r, "collection")
-	q := parseQuery(r, "prefix", "limit", "cursor", "types")
+	q := parseQuery(r, "prefix", "limit", "cursor", "types", paramAt)
 	prefix, limit := q.text("prefix"), q.count("limit", DefaultListLimit, MaxListLimit)
 	opts := value.Options{Types: q.flag("types")}
 	if q.err != nil {
@@ -21,7 +21,16 @@ func (s *Server) listDocs(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := x.await(r); err != nil {
+	at := q.text(paramAt)
+	if q.err != nil {
+		return q.err
+	}
+	if at == "" || at == region.AtNow {
+		err = x.await(r)
+	} else {
+		err = x.noteToken(r)
+	}
+	if err != nil {
 		return err
 	}
 	buf := newBuffer()
@@ -31,7 +40,7 @@ func (s *Server) listDocs(x *exchange, r *http.Request) error {
 	// it holds as much as it answers, and no more.
 	n := 0
 	page, err := s.region.List(r.Context(), collection, region.ListOptions{
-		Prefix: prefix, After: after, Limit: limit,
+		Prefix: prefix, After: after, Limit: limit, At: at,
 		Each: func(d *region.Document) bool {
 			if n > 0 {
 				if len(buf.b) >= MaxListBytes {
@@ -54,17 +63,32 @@ func (s *Server) listDocs(x *exchange, r *http.Request) error {
 		cursor := encodeCursor(after)
 		buf.b = append(buf.b, `,"cursor":`...)
 		buf.b = appendString(buf.b, cursor)
-		x.Header()["Link"] = []string{nextLink(r.URL, cursor)}
+		next := r.URL.Query()
+		next.Set("cursor", cursor)
+		if page.At != "" {
+			buf.b = append(buf.b, `,"at":`...)
+			buf.b = appendString(buf.b, page.At)
+			next.Set(paramAt, page.At)
+		}
+		x.Header()["Link"] = []string{linkTo(r.URL, next)}
 	}
 	buf.b = append(buf.b, "}\n"...)
 	x.answer(r, http.StatusOK, jsonMedia, buf.b)
 	return nil
 }
 
+// paramAt says which moment a list shows: now, under a handle for further
+// pages, or the moment of a handle.
+const paramAt = "at"
+
 // nextLink is the header Link (RFC 8288) to the next page.
 func nextLink(u *url.URL, cursor string) string {
 	q := u.Query()
 	q.Set("cursor", cursor)
+	return linkTo(u, q)
+}
+
+func linkTo(u *url.URL, q url.Values) string {
 	return "<" + u.EscapedPath() + "?" + q.Encode() + `>; rel="next"`
 }
 

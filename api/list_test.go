@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
 )
 
@@ -15,7 +17,7 @@ type docsPage struct {
 		ID, ETag string
 		Value    map[string]any
 	}
-	Cursor string
+	Cursor, At string
 }
 
 func TestListsAreReadPageByPage(t *testing.T) {
@@ -109,5 +111,88 @@ func FuzzCursor(f *testing.F) {
 		if encodeCursor(after) != s || !strings.HasPrefix(after, prefix) || core.CheckID(after) != nil {
 			t.Errorf("%q is taken as after %q", s, after)
 		}
+	})
+}
+
+// pagesAt reads what is left of a list, page by page, and between the pages does
+// something.
+func pagesAt(w *world, name, at, cursor string, between func()) (ids []string) {
+	for {
+		var page docsPage
+		w.on(name, "GET", "/v1/collections/x/docs?limit=2&at="+at+"&cursor="+cursor, nil).gives(200).json(&page)
+		for _, d := range page.Docs {
+			ids = append(ids, fmt.Sprint(d.ID, d.Value["n"]))
+		}
+		if page.Cursor == "" {
+			return ids
+		}
+		at, cursor = page.At, page.Cursor
+		between()
+	}
+}
+
+func TestPagesShowOneMoment(t *testing.T) {
+	inWorld(t, three, nil, func(w *world) {
+		for i := range 7 {
+			w.do("PUT", fmt.Sprintf("/v1/collections/x/docs/%d", i), `{"n":0}`).gives(201)
+		}
+		w.settle()
+		n := 0
+		change := func() {
+			n++
+			for i := range 6 {
+				w.do("PUT", fmt.Sprintf("/v1/collections/x/docs/%d", i), fmt.Sprintf(`{"n":%d}`, n)).gives(200)
+			}
+			w.do("PUT", fmt.Sprintf("/v1/collections/x/docs/5-%d", n), `{"n":9}`).gives(201)
+			if n == 1 {
+				w.do("DELETE", "/v1/collections/x/docs/6", nil).gives(204)
+				w.do("PUT", "/v1/collections/x", `{"policy":"lww"}`).gives(200)
+			}
+		}
+		want := []string{"00", "10", "20", "30", "40", "50", "60"}
+		if got := pagesAt(w, "us-east", "now", "", change); !slices.Equal(got, want) {
+			t.Errorf("the pages show %v, want %v", got, want)
+		}
+		if got := pagesAt(w, "us-east", "", "", change); slices.Equal(got, want) || n < 6 {
+			t.Errorf("without a moment the pages show %v", got)
+		}
+	})
+}
+
+func TestMomentsAreKeptForAWhile(t *testing.T) {
+	inWorld(t, three, nil, func(w *world) {
+		for i := range 3 {
+			w.do("PUT", fmt.Sprintf("/v1/collections/x/docs/%d", i), `{}`).gives(201)
+		}
+		w.settle()
+		const list = "/v1/collections/x/docs?limit=1&at="
+		var page docsPage
+		r := w.do("GET", list+"now", nil).gives(200).json(&page)
+		if !strings.Contains(r.Get("Link"), "at="+page.At) {
+			t.Errorf("the link to the next page is %q", r.Get("Link"))
+		}
+		w.on("eu-west", "GET", list+page.At, nil).gives(410).as(momentGone, "one of region")
+		w.do("GET", list+"nonsense", nil).gives(410).as(momentGone, "no handle")
+		for range 3 {
+			time.Sleep(region.HandleIdle - 2*time.Second)
+			w.do("GET", list+page.At, nil).gives(200)
+		}
+		time.Sleep(region.HandleIdle + 2*time.Second)
+		w.do("GET", list+page.At, nil).gives(410).as(momentGone, "after it was last read")
+
+		w.do("GET", list+"now", nil).gives(200).json(&page)
+		w.stops["us-east"]()
+		w.start("us-east")
+		w.settle()
+		w.do("GET", list+page.At, nil).gives(410).as(momentGone, "restart")
+
+		for range region.MaxHandles {
+			w.do("GET", list+"now", nil).gives(200)
+		}
+		w.do("GET", list+"now", nil).gives(429).as(busy, "256")
+		w.do("GET", list, nil).gives(200)
+		w.do("GET", "/v1/collections/x/docs?limit=3&at=now", nil).gives(200) // needs no handle
+		time.Sleep(region.HandleIdle + 2*time.Second)
+		w.do("GET", list+"now", nil).gives(200)
 	})
 }

@@ -75,6 +75,7 @@ var (
 	baseGone         = &kind{"base-gone", 410, "Base version is gone", false, "The version named by Meridian-Base is not kept any more (the collection's setting \"keep\"). Send the base itself: PUT with Content-Type application/vnd.meridian.based+json and {\"base\": …, \"value\": …}."}
 	versionGone      = &kind{"version-gone", 410, "Version is not kept", false, "The value of this version of a conflict is too large for the record, and is not in the document any more."}
 	feedGone         = &kind{"feed-gone", 410, "Feed position is gone", false, "What has changed since is not kept any more, or the id is not one of this region's feed. Read the list, and follow from there."}
+	momentGone       = &kind{"moment-gone", 410, "Moment is not kept", false, "The handle of a list's moment (at=) is known in the region that gave it only, for a minute after it was last used and an hour in all, and not across a restart. Read the list from its beginning, with at=now."}
 	precondition     = &kind{"precondition-failed", 412, "Precondition failed", false, "If-Match or If-None-Match does not hold in this region. Read the document again, decide, and send the new ETag."}
 	tooLarge         = &kind{"too-large", 413, "Too large", false, "The body, the document that would result, or the change is beyond a limit. The detail names it."}
 	badMediaType     = &kind{"unsupported-media-type", 415, "Unsupported media type", false, "The route does not take bodies of this Content-Type or Content-Encoding. For PATCH the header Accept-Patch lists those that it does. Note that curl -d says application/x-www-form-urlencoded by default; curl --json says application/json."}
@@ -103,7 +104,7 @@ var (
 var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
-	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, precondition, tooLarge, badMediaType,
+	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber,
 	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
 }
@@ -146,6 +147,8 @@ var byError = []struct {
 	{core.ErrCrowded, busy},
 	{core.ErrKeyReused, keyReused},
 	{core.ErrKeysFull, keysFull},
+	{region.ErrHandleGone, momentGone},
+	{region.ErrHandlesFull, busy},
 	{region.ErrBusy, busy},
 	{region.ErrBehind, behind},
 	{region.ErrStopped, stopped},

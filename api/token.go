@@ -81,6 +81,13 @@ func (x *exchange) await(r *http.Request) error {
 	return nil
 }
 
+// noteToken lets the answer's token cover the request's, without waiting: for
+// what shows a moment that the client has chosen.
+func (x *exchange) noteToken(r *http.Request) (err error) {
+	x.asked, err = x.token(r)
+	return err
+}
+
 // behind is the problem of a region that lacks what v names.
 func (x *exchange) behind(v crdt.Vector, waited time.Duration) error {
 	lag := &Lag{StalenessMS: x.s.region.Staleness().Milliseconds()}

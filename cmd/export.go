@@ -26,8 +26,8 @@ are written as such, {"$counter": 5}, so that they are the same again; --plain w
 plain JSON.
 
 Without --out it goes to standard output, and so the summary to standard error. A file is
-put in its place when it is complete. Documents that are written during the export may be
-in it as they were or as they became.`,
+put in its place when it is complete. It is the collection as it was at one moment, when the
+export began.`,
 		Example: `  meridian export --collection carts --out carts.ndjson
   meridian export --collection carts --plain | jq -c .value
   meridian import carts.ndjson --collection carts2 --exported`,

@@ -110,9 +110,8 @@ func newList(a *app) *cobra.Command {
 		Long: `List the documents of a collection in the order of their ids, all of them unless there
 is a --limit. Without a collection list the collections.
 
-With --json each document is a line of its own: {"id", "etag", "value"}. What is written
-while the list is being read may or may not be in it; "meridian export" is made for whole
-collections.`,
+With --json each document is a line of its own: {"id", "etag", "value"}. However long the
+list is, it shows the collection as it was at one moment.`,
 		Example: `  meridian list
   meridian list carts
   meridian list carts --prefix eu: --limit 20
@@ -148,6 +147,9 @@ func (a *app) listDocuments(c *cobra.Command, cl *client.Client, collection stri
 	o.Limit = listPage
 	if limit > 0 {
 		o.Limit = min(o.Limit, limit)
+	}
+	if limit == 0 || limit > listPage {
+		o.At = client.AtNow
 	}
 	for d, err := range cl.All(c.Context(), collection, o) {
 		if err != nil {

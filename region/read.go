@@ -31,6 +31,9 @@ type ListOptions struct {
 	After string
 	// Limit is the most documents on a page, 1 to MaxListLimit.
 	Limit int
+	// At is the moment to be shown: "" is the present one, AtNow too, and Page.At
+	// then is a handle by which further pages show the same moment.
+	At string
 	// Each, if not nil, is called with each document in turn, instead of keeping
 	// all of them in Page.Documents. If it returns false the page ends before the
 	// document.
@@ -47,6 +50,9 @@ type Page struct {
 	// More says that there are documents behind the last one.
 	More bool
 	Have crdt.Vector
+	// At is the handle of the page's moment, if ListOptions.At asked for one and
+	// there is more.
+	At string
 }
 
 // Have is what the region holds durably.
@@ -145,22 +151,21 @@ func (d *Document) fill(catalog *core.Catalog, record []byte) error {
 
 // List reads a page of a collection, in the order of the ids' bytes.
 func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Page, error) {
-	catalog := r.published.Load().catalog
-	col, err := catalog.Collection(collection)
-	if err != nil {
-		return Page{}, err
-	}
 	if o.Limit < 1 || o.Limit > MaxListLimit {
 		return Page{}, fmt.Errorf("%w: limit must be 1 to %d", core.ErrInvalid, MaxListLimit)
 	}
-	snap := r.store.Snapshot()
-	defer snap.Close()
-	p := Page{Collection: col}
-	count := 0
-	if p.Have, err = core.DurableHave(snap); err != nil {
-		return Page{}, readError(err)
+	m, err := r.moment(o.At)
+	if err != nil {
+		return Page{}, err
 	}
-	for e, err := range snap.Docs(col.Incarnation, o.Prefix, o.After) {
+	defer r.moments.release(m)
+	col, err := m.catalog.Collection(collection)
+	if err != nil {
+		return Page{}, err
+	}
+	p := Page{Collection: col, Have: m.have}
+	count := 0
+	for e, err := range m.snap.Docs(col.Incarnation, o.Prefix, o.After) {
 		if err != nil {
 			return Page{}, readError(err)
 		}
@@ -168,7 +173,7 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 			return Page{}, err
 		}
 		d := Document{ID: e.ID, Collection: col, Have: p.Have}
-		if err := d.fill(catalog, e.State); err != nil {
+		if err := d.fill(m.catalog, e.State); err != nil {
 			return Page{}, err
 		}
 		if !d.View.Exists {
@@ -184,6 +189,14 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 		}
 	}
 	r.metrics.read(col, count)
+	if p.More && o.At == AtNow {
+		if err := r.moments.keep(m); err != nil {
+			return Page{}, err
+		}
+	}
+	if p.More {
+		p.At = m.handle
+	}
 	return p, nil
 }
 

@@ -34,6 +34,7 @@ type Region struct {
 
 	published atomic.Pointer[published]
 	acks      *ackTracker
+	moments   *moments
 	metrics   *metrics
 	refused   map[crdt.Dot]string // owned by the owner
 
@@ -81,6 +82,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		refused: map[crdt.Dot]string{},
 		links:   map[string]transport.Link{},
 		acks:    newAckTracker(cfg.Region),
+		moments: newMoments(cfg.Region, cfg.Clock),
 		metrics: newMetrics(),
 	}
 	c, err := core.New(cfg.core(nil), st)
@@ -111,6 +113,7 @@ func (r *Region) Run(ctx context.Context) error {
 	for range r.cfg.Streams {
 		g.Go(func() error { return r.serveStreams(ctx, streams) })
 	}
+	g.Go(func() error { return r.moments.run(ctx) })
 	g.Go(func() error { return r.transport.Run(ctx, handler{r, ctx}) })
 	g.Go(func() error {
 		o := &owner{Region: r, ctx: ctx, streams: streams, waiting: map[uint64]chan core.Reply{}}

@@ -136,6 +136,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	base   string // the URL of who answered
 }
 
 // do sends a request. An error is an *UnreachableError, a *ProblemError, or the
@@ -173,7 +174,7 @@ func (c *Client) do(ctx context.Context, q request) (*answer, error) {
 	if res.StatusCode >= http.StatusBadRequest || res.StatusCode < http.StatusOK {
 		return nil, problem(res, body)
 	}
-	return &answer{res.StatusCode, res.Header, body}, nil
+	return &answer{res.StatusCode, res.Header, body, c.base}, nil
 }
 
 // unreachable leaves out what url.Error repeats.

@@ -241,12 +241,22 @@ type ListOptions struct {
 	Limit  int
 	Cursor string
 	Types  bool
+	// At is the moment to be shown: AtNow asks for a handle, Page.At, by which
+	// further pages show the moment of the first. The region keeps it for a minute
+	// after it was last used; ErrGone after that, and in other regions.
+	At string
 }
+
+// AtNow in ListOptions.At asks for a handle of the present moment.
+const AtNow = "now"
 
 // A Page is a part of a list. Cursor is "" on the last one.
 type Page struct {
 	Docs   []Document `json:"docs"`
 	Cursor string     `json:"cursor"`
+	At     string     `json:"at"`
+
+	from string // the address that answered
 }
 
 // List reads a page of a collection, in the order of the ids' bytes.
@@ -264,14 +274,22 @@ func (c *Client) List(ctx context.Context, collection string, o ListOptions) (*P
 	if o.Cursor != "" {
 		q.Set("cursor", o.Cursor)
 	}
+	if o.At != "" {
+		q.Set("at", o.At)
+	}
 	p := &Page{}
-	_, err := c.decode(ctx, request{method: http.MethodGet, path: docsPath(collection), query: q}, p)
+	a, err := c.decode(ctx, request{method: http.MethodGet, path: docsPath(collection), query: q}, p)
+	if a != nil {
+		p.from = a.base
+	}
 	return p, err
 }
 
-// All reads all pages of a collection. It ends with the first error.
+// All reads all pages of a collection from the region that answers the first
+// one. With At: AtNow they show one moment. It ends with the first error.
 func (c *Client) All(ctx context.Context, collection string, o ListOptions) iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
+		c, o := c, o
 		for {
 			p, err := c.List(ctx, collection, o)
 			if err != nil {
@@ -286,7 +304,10 @@ func (c *Client) All(ctx context.Context, collection string, o ListOptions) iter
 			if p.Cursor == "" {
 				return
 			}
-			o.Cursor = p.Cursor
+			o.Cursor, o.At = p.Cursor, p.At
+			if c.regions != nil {
+				c = &Client{base: p.from, http: c.http, session: c.session}
+			}
 		}
 	}
 }

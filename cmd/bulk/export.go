@@ -39,15 +39,15 @@ type ExportSummary struct {
 }
 
 // Export writes a line for each document of a collection, in the order of the
-// ids: {"id": …, "value": …}. Import takes it with Options.Exported. A document
-// that is written during the export may be in it as it was or as it became.
+// ids: {"id": …, "value": …}. Import takes it with Options.Exported. It is the
+// collection as it was at one moment, shortly after the beginning.
 func Export(ctx context.Context, c *client.Client, out io.Writer, o ExportOptions) (ExportSummary, error) {
 	var sum ExportSummary
 	if o.RetryFor == 0 {
 		o.RetryFor = DefaultRetryFor
 	}
 	w := bufio.NewWriterSize(out, readBuffer)
-	list := client.ListOptions{Prefix: o.Prefix, Limit: exportPage, Types: !o.Plain}
+	list := client.ListOptions{Prefix: o.Prefix, Limit: exportPage, Types: !o.Plain, At: client.AtNow}
 	for {
 		var page *client.Page
 		err := retry(ctx, o.RetryFor, o.Retry, func() (err error) {
@@ -71,7 +71,7 @@ func Export(ctx context.Context, c *client.Client, out io.Writer, o ExportOption
 		if page.Cursor == "" {
 			return sum, w.Flush()
 		}
-		list.Cursor = page.Cursor
+		list.Cursor, list.At = page.Cursor, page.At
 	}
 }
 
