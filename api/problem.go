@@ -13,6 +13,7 @@ import (
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
 	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/backup"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/store"
 )
@@ -76,6 +77,7 @@ var (
 	versionGone      = &kind{"version-gone", 410, "Version is not kept", false, "The value of this version of a conflict is too large for the record, and is not in the document any more."}
 	feedGone         = &kind{"feed-gone", 410, "Feed position is gone", false, "What has changed since is not kept any more, or the id is not one of this region's feed. Read the list, and follow from there."}
 	momentGone       = &kind{"moment-gone", 410, "Moment is not kept", false, "The handle of a list's moment (at=) is known in the region that gave it only, for a minute after it was last used and an hour in all, and not across a restart. Read the list from its beginning, with at=now."}
+	sinceGone        = &kind{"backup-base-gone", 410, "No incremental backup is possible", false, "The log does not reach back to the earlier backup, the region lacks changes that are in it, or too much has changed since. Make a full backup."}
 	precondition     = &kind{"precondition-failed", 412, "Precondition failed", false, "If-Match or If-None-Match does not hold in this region. Read the document again, decide, and send the new ETag."}
 	tooLarge         = &kind{"too-large", 413, "Too large", false, "The body, the document that would result, or the change is beyond a limit. The detail names it."}
 	badMediaType     = &kind{"unsupported-media-type", 415, "Unsupported media type", false, "The route does not take bodies of this Content-Type or Content-Encoding. For PATCH the header Accept-Patch lists those that it does. Note that curl -d says application/x-www-form-urlencoded by default; curl --json says application/json."}
@@ -104,7 +106,7 @@ var (
 var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
-	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, precondition, tooLarge, badMediaType,
+	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber,
 	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
 }
@@ -138,6 +140,7 @@ var byError = []struct {
 	{journal.ErrNotKept, versionGone},
 	{journal.ErrBadID, malformedRequest},
 	{region.ErrFeedGone, feedGone},
+	{backup.ErrSince, sinceGone},
 	{core.ErrExists, exists},
 	{core.ErrTooBig, tooLarge},
 	{core.ErrInvalid, invalid},

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/conflict/journal"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/backup"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/transport/fault"
 )
@@ -77,6 +79,7 @@ type Region interface {
 	// Cluster tells how it stands with the region and its peers.
 	Cluster(ctx context.Context) (region.ClusterStatus, error)
 	Convergence(ctx context.Context) (region.Convergence, error)
+	Backup(ctx context.Context, out io.Writer, base *region.BackupBase) (backup.Header, backup.Summary, error)
 	// Staleness is the age of the news of the peer that was heard least recently.
 	Staleness() time.Duration
 }

@@ -62,6 +62,7 @@ func (s *Server) routes() chi.Router {
 
 	get("/v1/cluster", s.getCluster)
 	get("/v1/cluster/convergence", s.getConvergence)
+	get("/v1/backup", s.getBackup)
 	get("/v1/faults/links", s.listFaults)
 	get("/v1/faults/links/{region}", s.getFault)
 	m.Put("/v1/faults/links/{region}", handle(s.putFault))

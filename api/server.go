@@ -25,7 +25,7 @@ type Server struct {
 	metrics     *metrics
 	scrape      http.Handler
 
-	requests, waiters, feeds atomic.Int64
+	requests, waiters, feeds, backups atomic.Int64
 	// closing ends when Run stops taking requests; it cuts waits short.
 	closing context.Context
 	close   context.CancelFunc

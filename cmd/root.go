@@ -101,7 +101,7 @@ func newRoot(a *app) *cobra.Command {
 	for _, c := range []*cobra.Command{
 		newDemo(a), newServe(a), newCerts(a), newBench(a),
 		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newConflicts(a), newPolicy(a), newStatus(a), newVerify(a),
-		newImport(a), newExport(a),
+		newImport(a), newExport(a), newBackup(a), newRestore(a),
 		newVersion(a),
 	} {
 		root.AddCommand(c)
@@ -156,6 +156,16 @@ func rangeArgs(needed int, names ...string) cobra.PositionalArgs {
 			return usagef(c, "%q takes no arguments, and not %q", c.CommandPath(), args[0])
 		case len(args) > len(names):
 			return usagef(c, "unexpected argument %q", args[len(names)])
+		}
+		return nil
+	}
+}
+
+// needArgs asks for one argument or more, each of this name.
+func needArgs(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef(c, "%s is missing", name)
 		}
 		return nil
 	}

@@ -259,7 +259,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err != nil {
 		return Effects{}, err
 	}
-	if !c.synced && c.met && c.have.Covers(c.owed()) {
+	if !c.synced && (c.met || len(c.peers) == 0) && c.have.Covers(c.owed()) {
 		c.synced = true
 		c.note(false, "caught up, writes are taken", "have", c.have)
 		if err := c.announce(); err != nil {

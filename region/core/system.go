@@ -8,6 +8,7 @@ import (
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
+	"github.com/meridiandb/meridian/region/store"
 )
 
 // Ids in the system collection.
@@ -66,6 +67,23 @@ func (c *Core) loadCatalog() error {
 		}
 	}
 	return nil
+}
+
+// StoredCollections lists the incarnations of all collections that a store has,
+// the system collection first.
+func StoredCollections(reader store.Reader) ([]crdt.Dot, error) {
+	out := []crdt.Dot{{}}
+	for d, err := range reader.Docs(crdt.Dot{}, collectionPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		dot, err := crdt.ParseDot(strings.TrimPrefix(d.ID, collectionPrefix))
+		if err != nil {
+			return nil, fmt.Errorf("%w: collection %q: %w", crdt.ErrCorrupt, d.ID, err)
+		}
+		out = append(out, dot)
+	}
+	return out, nil
 }
 
 // systemChanged takes a changed document of the system collection into the catalog.
