@@ -104,7 +104,7 @@ func readDots(r *crdt.Reader) []crdt.Dot {
 	return ds
 }
 
-func flag(v bool) byte {
+func bit(v bool) byte {
 	if v {
 		return 1
 	}
@@ -137,7 +137,7 @@ func (c *content) appendBinary(b []byte) []byte {
 			covers.ref(by.covers)
 		}
 	}
-	flags := flag(c.branched) * flagBranched
+	flags := bit(c.branched) * flagBranched
 	if marks {
 		flags |= flagMarks
 	}
@@ -308,6 +308,21 @@ func readContent(r *crdt.Reader) *content {
 // document that exists is loaded, so that a damaged one is noticed here. Errors
 // wrap crdt.ErrCorrupt.
 func Decode(b []byte) (*State, error) {
+	s, err := Peek(b)
+	if err != nil || !s.heads.Visible() {
+		return s, err
+	}
+	h, err := s.live.open()
+	if err != nil {
+		return nil, corrupt("%v", err)
+	}
+	s.live.give(h)
+	return s, nil
+}
+
+// Peek is Decode for who only asks about changes and their hashes: it does not
+// find out whether the document can be loaded.
+func Peek(b []byte) (*State, error) {
 	r := crdt.NewReader(b)
 	if f := r.Byte(); r.Err() == nil && f != stateFormat {
 		return nil, fmt.Errorf("%w: Automerge state format %d is not known here", crdt.ErrCorrupt, f)
@@ -332,13 +347,6 @@ func Decode(b []byte) (*State, error) {
 	s.fresh = readDots(r)
 	if err := r.Done(); err != nil {
 		return nil, err
-	}
-	if s.heads.Visible() {
-		h, err := s.live.open()
-		if err != nil {
-			return nil, corrupt("%v", err)
-		}
-		s.live.give(h)
 	}
 	return s, nil
 }
