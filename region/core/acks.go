@@ -88,9 +88,13 @@ func (c *Core) hearsAll() bool {
 
 // spread sends a message the way that the origin's changes go.
 func (c *Core) spread(m wire.Message, origin, from string) (sent bool) {
+	version := uint64(versionQuorum)
+	if m.Kind() == wire.KindPresence {
+		version = versionPresence
+	}
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
-		if name == from || name == origin || !p.speaks(versionQuorum) || !c.sync.plan.Forward(origin, name) {
+		if name == from || name == origin || !p.speaks(version) || !c.sync.plan.Forward(origin, name) {
 			continue
 		}
 		c.send(name, m)

@@ -115,6 +115,7 @@ type Core struct {
 	// Of what others hold.
 	awaiter  awaiter
 	gatherer gatherer
+	presence presence
 
 	// Of the step that is under way.
 	now   time.Time
@@ -155,6 +156,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 
 		awaiter:  awaiter{passed: map[string]time.Duration{}},
 		gatherer: gatherer{byKey: map[queryKey]string{}},
+		presence: presence{heard: map[string]mark{}},
 	}
 	for _, m := range cfg.Members {
 		if m != cfg.Region {

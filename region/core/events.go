@@ -39,7 +39,7 @@ type (
 // TickEvery is how often a core needs a Step at the least.
 const TickEvery = 100 * time.Millisecond
 
-// Inspect asks for a Status. Await, Gather and Compare are further things to Submit.
+// Inspect asks for a Status. Await, Gather, Compare and Tell are further things to Submit.
 type Inspect struct{}
 
 func (Submit) isEvent()      {}
@@ -71,6 +71,8 @@ type Effects struct {
 	Replies []Reply
 	// Acked tells of which peers more is known than before that they hold it durably.
 	Acked []Acked
+	// Heard is what others tell of documents, for whoever has them open.
+	Heard []Tell
 	// Sends are messages for the live streams, in order per peer.
 	Sends []Send
 	// Streams are catch-up streams to be served from the durable log.
@@ -92,7 +94,7 @@ type Effects struct {
 type Memory struct{ CacheDocuments, CacheBytes, TrimQueue int }
 
 // A Reply answers a Submit: Result is a Receipt, CollectionReceipt, Status,
-// Gathered, Compared, or nil for Await.
+// Gathered, Compared, or nil for Await and Tell.
 type Reply struct {
 	ID     uint64
 	Result any

@@ -105,9 +105,7 @@ func (c *Core) startGather(submit uint64, g Gather) {
 		c.reply(submit, nil, fmt.Errorf("%w: %d wait already", ErrCrowded, s.asks))
 		return
 	}
-	if s.session.IsZero() {
-		s.session = c.cfg.NewReplica()
-	}
+	c.session()
 	if n := len(s.rounds); n == 0 || s.rounds[n-1].sent {
 		s.nextID++
 		s.rounds = append(s.rounds, &round{id: s.nextID, regions: []string{c.cfg.Region}})
@@ -115,6 +113,14 @@ func (c *Core) startGather(submit uint64, g Gather) {
 	r := s.rounds[len(s.rounds)-1]
 	r.asks = append(r.asks, gatherAsk{submit, g.Quorum, c.uptime + g.For})
 	s.asks++
+}
+
+// session names the present run of the process.
+func (c *Core) session() crdt.ReplicaID {
+	if c.gatherer.session.IsZero() {
+		c.gatherer.session = c.cfg.NewReplica()
+	}
+	return c.gatherer.session
 }
 
 func (c *Core) reply(submit uint64, result any, err error) {

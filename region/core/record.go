@@ -89,3 +89,27 @@ func DecodeDocument(record []byte) (crdt.State, error) {
 	r, err := decodeRecord(record)
 	return r.state, err
 }
+
+// PeekAutomerge reads a document of type automerge as the store keeps it, without
+// making sure that it loads. The error wraps ErrDamaged.
+func PeekAutomerge(b []byte) (*automerge.State, error) {
+	if err := checkRecord(b); err != nil {
+		return nil, err
+	}
+	r := crdt.NewReader(b[checksumSize:])
+	t := crdt.Type(r.Byte())
+	r.Uvarint()
+	r.Fixed(crdt.DigestSize)
+	if r.Err() == nil && t != crdt.TypeAutomerge {
+		r.Fail("a document of another type")
+	}
+	err := r.Err()
+	var s *automerge.State
+	if err == nil {
+		s, err = automerge.Peek(r.Rest())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return s, nil
+}

@@ -203,6 +203,8 @@ func (c *Core) receive(name string, m wire.Message) error {
 		c.receiveDigestQuery(p, m)
 	case wire.DigestReply:
 		c.compare.replies = append(c.compare.replies, fromPeer[wire.DigestReply]{name, m})
+	case wire.Presence:
+		c.receivePresence(p, m)
 	}
 	return nil
 }

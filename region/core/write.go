@@ -18,6 +18,9 @@ func (c *Core) submit(ask any) (any, error) {
 	case Await:
 		c.await(ask.Want, ask.For, true)
 		return nil, nil //nolint:nilnil // there is nothing to say
+	case Tell:
+		c.tell(ask)
+		return nil, nil //nolint:nilnil // there is nothing to say
 	case Write:
 		return c.write(ask)
 	case Restore:

@@ -54,6 +54,8 @@ func Check(m Message) error {
 		err = over("acks", len(m.Acks), MaxReports)
 	case DigestReply:
 		err = over("digests", len(m.Digests), MaxDigests)
+	case Presence:
+		err = over("bytes of data", len(m.Data), MaxPresence)
 	case Hello:
 		err = over("tips", len(m.Tips), crdt.MaxReplicas)
 	}
@@ -104,6 +106,8 @@ func Decode(b []byte) (Message, error) {
 		m = readDigestQuery(r)
 	case KindDigestReply:
 		m = readDigestReply(r)
+	case KindPresence:
+		m = readPresence(r)
 	default:
 		return nil, fmt.Errorf("%w: %d", ErrUnknownKind, byte(k))
 	}

@@ -14,7 +14,7 @@ const Protocol = "meridian/1"
 // and MinVersion the least.
 const (
 	MinVersion = 3
-	Version    = 3
+	Version    = 4
 )
 
 // Bounds of messages. A decoder refuses what is beyond them.
@@ -56,6 +56,8 @@ const (
 	// Since version 3.
 	KindDigestQuery Kind = 11
 	KindDigestReply Kind = 12
+	// Since version 4.
+	KindPresence Kind = 13
 )
 
 func (k Kind) String() string {
@@ -84,13 +86,15 @@ func (k Kind) String() string {
 		return "digest-query"
 	case KindDigestReply:
 		return "digest-reply"
+	case KindPresence:
+		return "presence"
 	}
 	return fmt.Sprintf("kind(%d)", byte(k))
 }
 
 // A Message is one of [Hello], [Changes], [Ack], [Status], [Request], [CatchUp],
-// [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery] and [DigestReply],
-// as values.
+// [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery], [DigestReply] and
+// [Presence], as values.
 type Message interface {
 	Kind() Kind
 	// size is a bound on the size of the encoded fields.
