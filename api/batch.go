@@ -117,7 +117,7 @@ func (s *Server) parseItem(o *object) (d core.DocWrite, err error) {
 	case d.ID == "" && (act != actPut || o.m["id"] != nil):
 		o.fail(malformedRequest, "", `"id" is missing; only "put" mints one`)
 	case d.ID == "":
-		if d.ID, err = newID(); err != nil {
+		if d.ID, err = s.mintID(d.Collection); err != nil {
 			return d, err
 		}
 	default:

@@ -19,6 +19,7 @@ const (
 	DefaultMaxConns    = 8192
 	DefaultMaxWaiters  = 1024
 	DefaultMaxFeeds    = 256
+	DefaultMaxSyncs    = 1024
 	DefaultMaxBatch    = 8 << 20
 	DefaultTimeout     = 30 * time.Second
 	DefaultDrain       = 10 * time.Second
@@ -86,6 +87,8 @@ type Config struct {
 	MaxWaiters int
 	// MaxFeeds bounds the feeds served at once; more are answered 429.
 	MaxFeeds int
+	// MaxSyncs bounds the clients of automerge-repo at once; more are answered 429.
+	MaxSyncs int
 	// Timeout is how long a write may take in the region before it is answered 503.
 	Timeout time.Duration
 	// Drain is how long Run lets requests finish after its context has ended.
@@ -113,6 +116,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxConns, DefaultMaxConns)
 	def(&c.MaxWaiters, DefaultMaxWaiters)
 	def(&c.MaxFeeds, DefaultMaxFeeds)
+	def(&c.MaxSyncs, DefaultMaxSyncs)
 	def(&c.Timeout, DefaultTimeout)
 	def(&c.Drain, DefaultDrain)
 	if c.Log == nil {
@@ -131,7 +135,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Region == nil {
 		return c, fmt.Errorf("%w: a region is needed", ErrConfig)
 	}
-	if min(c.Doc.MaxBytes, c.Doc.MaxDepth, c.Doc.MaxItems, c.MaxBatch, c.MaxRequests, c.MaxConns, c.MaxWaiters, c.MaxFeeds) < 0 ||
+	if min(c.Doc.MaxBytes, c.Doc.MaxDepth, c.Doc.MaxItems, c.MaxBatch, c.MaxRequests, c.MaxConns, c.MaxWaiters, c.MaxFeeds, c.MaxSyncs) < 0 ||
 		min(c.Timeout, c.Drain) < 0 {
 		return c, fmt.Errorf("%w: limits must be positive", ErrConfig)
 	}

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
@@ -330,7 +328,7 @@ func (s *Server) answerReceipt(x *exchange, r *http.Request, receipt *core.Recei
 	x.answer(r, x.acceptedStatus(status), jsonMedia, buf.b)
 }
 
-// createDoc answers POST of a document: it is written under a new UUIDv7.
+// createDoc answers POST of a document: it is written under a new id.
 func (s *Server) createDoc(x *exchange, r *http.Request) error {
 	collection := pathParam(r, "collection")
 	if err := needJSON(r); err != nil {
@@ -340,7 +338,7 @@ func (s *Server) createDoc(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := newID()
+	id, err := s.mintID(collection)
 	if err != nil {
 		return err
 	}
@@ -354,11 +352,6 @@ func (s *Server) createDoc(x *exchange, r *http.Request) error {
 	x.Header()["Location"] = []string{docPath(collection, receipt.Docs[0].ID)}
 	s.answerReceipt(x, r, &receipt)
 	return nil
-}
-
-func newID() (string, error) {
-	id, err := uuid.NewV7()
-	return id.String(), err
 }
 
 // deleteDoc answers DELETE of a document.

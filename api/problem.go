@@ -88,6 +88,7 @@ var (
 	notObject        = &kind{"not-an-object", 422, "Not an object", false, "The root of a document is a JSON object."}
 	tooDeep          = &kind{"too-deep", 422, "Nested too deeply", false, "Arrays and objects are nested deeper than allowed."}
 	inexactNumber    = &kind{"inexact-number", 422, "Number cannot be kept exactly", false, "Integers go to 2^63-1, other numbers are 64-bit floats; a number that would be rounded is refused. Send it as a string, or with fewer digits."}
+	upgradeRequired  = &kind{"upgrade-required", 426, "WebSocket needed", false, "The route speaks over a WebSocket. Let an Automerge repository connect to it."}
 	busy             = &kind{"busy", 429, "Busy", true, "The region has as much to do as it takes on. Wait as long as Retry-After says."}
 	keysFull         = &kind{"keys-full", 429, "Too many idempotency keys", true, "The region remembers as many requests under idempotency keys as it may. They expire after 24 hours. Nothing was written: send the request without a key if it need not be repeated."}
 	internal         = &kind{"internal", 500, "Internal error", false, "A defect of the server. Its log tells more."}
@@ -108,6 +109,7 @@ var kinds = []*kind{
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
 	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber,
+	upgradeRequired,
 	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
 }
 

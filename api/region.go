@@ -8,9 +8,11 @@ import (
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/conflict/journal"
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/automerge/amsync"
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/backup"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/transport/fault"
 )
 
@@ -39,6 +41,13 @@ type Region interface {
 	// Export reads a document of a type that can be saved in a format of its own.
 	// The bytes are nil if there is no document.
 	Export(ctx context.Context, collection, id string) (region.Document, []byte, error)
+	// ClusterName is the name that all regions share. The next five are for clients
+	// that hold replicas themselves, see package collab.
+	ClusterName() string
+	NewWatcher() *region.Watcher
+	Commits() uint64
+	Sync(ctx context.Context, key store.DocKey, old *amsync.History) (region.Synced, error)
+	Holders(dots []crdt.Dot) []string
 	// List reads documents in the order of their ids.
 	List(ctx context.Context, collection string, o region.ListOptions) (region.Page, error)
 

@@ -50,6 +50,8 @@ func (s *Server) routes() chi.Router {
 	get(doc+"/automerge", s.exportDoc)
 	m.Post(doc+"/automerge", handle(once(s.importDoc)))
 
+	m.Get(collection+"/sync", handle(s.syncDocs))
+
 	m.Post("/v1/batch", handle(once(s.postBatch)))
 
 	get("/v1/conflicts", s.listConflicts)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"golang.org/x/net/netutil"
+
+	"github.com/meridiandb/meridian/api/collab"
 )
 
 // Server serves a region over HTTP/1.1 and cleartext HTTP/2.
@@ -24,6 +26,9 @@ type Server struct {
 	listener    net.Listener
 	metrics     *metrics
 	scrape      http.Handler
+
+	collab *collab.Server
+	syncs  atomic.Int64
 
 	requests, waiters, feeds, backups atomic.Int64
 	// closing ends when Run stops taking requests; it cuts waits short.
@@ -51,6 +56,7 @@ func NewServer(cfg Config) (*Server, error) {
 		}
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
+	s.collab = collab.NewServer(cfg.Region, cfg.Log)
 	s.router = s.routes()
 	return s, nil
 }
@@ -118,6 +124,7 @@ func (s *Server) Run(ctx context.Context) error {
 		abort()
 		_ = srv.Close()
 	}
+	s.collab.Wait()
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("HTTP: %w", err)
 	}

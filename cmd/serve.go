@@ -114,6 +114,7 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.IntVar(&f.ConflictLog.Records, "conflict-log-records", conflictlog.DefaultRecords, "how many conflicts the region's log keeps")
 	fs.Int64Var(&f.ConflictLog.Bytes, "conflict-log-bytes", conflictlog.DefaultBytes, "how many bytes of them")
 	fs.DurationVar(&f.ConflictLog.Age, "conflict-log-age", conflictlog.DefaultAge, "how long it keeps those that are settled")
+	fs.StringSliceVar(&f.TrustedOrigins, "trusted-origins", nil, "the `origins` whose pages may write and sync here, such as https://app.example; the region's own always may")
 	fs.BoolVar(&f.FaultInjection, "fault-injection", false, "let clients cut and delay links by PUT /v1/faults/links/REGION and shift the clock by PUT /v1/faults/clock; for tests only")
 	fs.DurationVar(&f.Drain, "drain", node.DefaultDrain, "how long requests may take to finish at the end")
 	fs.Var(&f.logFormat, "log-format", "how the log is written: text or json")

@@ -75,6 +75,7 @@ strict-collections: true
 conflict-log-records: 1000
 conflict-log-bytes: 1000000
 conflict-log-age: 24h
+trusted-origins: [https://app.example, "http://localhost:3000"]
 fault-injection: true
 drain: 3s
 log-format: json
@@ -87,6 +88,7 @@ func TestEachSettingAsFlagVariableAndKey(t *testing.T) {
 		"peers": "eu-west=eu:74,ap-south=ap:74", "topology": "star", "hub": "eu-west",
 		"deputies": "us-east,ap-south", "cluster": "shop", "tls-dir": "/certs", "strict-collections": "true",
 		"conflict-log-records": "1000", "conflict-log-bytes": "1000000", "conflict-log-age": "24h",
+		"trusted-origins": "https://app.example,http://localhost:3000",
 		"fault-injection": "true", "drain": "3s", "log-format": "json", "log-level": "debug",
 	}
 	newServe(&app{}).Flags().VisitAll(func(f *pflag.Flag) {

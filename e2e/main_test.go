@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	cluster.Race = *race
 	status := m.Run()
-	if err := cluster.RemoveBinary(); err != nil {
+	if err := errors.Join(cluster.RemoveBinary(), removeRepos()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(status)

@@ -127,6 +127,19 @@ func (t *ackTracker) holders(d crdt.Dot) []string {
 	return names
 }
 
+// holdAll names the other regions that are known to hold all the changes.
+func (t *ackTracker) holdAll(dots []crdt.Dot) (names []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, v := range t.have {
+		if !slices.ContainsFunc(dots, func(d crdt.Dot) bool { return !v.Contains(d) }) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // join makes a waiter, nil if there is nothing to wait for.
 func (t *ackTracker) join(d crdt.Dot, q core.Quorum) (*ackGroup, *ackWaiter) {
 	t.mu.Lock()

@@ -36,6 +36,7 @@ type Region struct {
 	acks      *ackTracker
 	moments   *moments
 	metrics   *metrics
+	watches   *watchHub
 	refused   map[crdt.Dot]string // owned by the owner
 
 	mu    sync.Mutex // of links, which only the owner changes
@@ -84,6 +85,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		acks:    newAckTracker(cfg.Region),
 		moments: newMoments(cfg.Region, cfg.Clock),
 		metrics: newMetrics(),
+		watches: newWatchHub(),
 	}
 	c, err := core.New(cfg.core(nil), st)
 	if err != nil {
@@ -304,6 +306,13 @@ func (o *owner) carryOut(fx core.Effects) error {
 	}
 	o.publish(fx)
 	o.acks.update(fx.Acked)
+	if fx.Batch != nil {
+		o.watches.committed(fx.Batch.Docs)
+	}
+	o.watches.held(fx.Acked)
+	for _, t := range fx.Heard {
+		o.watches.say(t, nil)
+	}
 	for _, rep := range fx.Replies {
 		o.waiting[rep.ID] <- rep
 		delete(o.waiting, rep.ID)

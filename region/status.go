@@ -28,6 +28,8 @@ type ClusterStatus struct {
 	Cluster string `json:"cluster"`
 	Region  string `json:"region"`
 	Replica string `json:"replica"`
+	// StorageID is how clients of automerge-repo know the region, see StorageID.
+	StorageID string `json:"storage_id"`
 	// Vector is what this region holds, Held what every region is known to
 	// hold, Stable that below which nothing concurrent can still arrive.
 	Vector   VectorStatus  `json:"vector"`
@@ -78,9 +80,11 @@ type ConflictCount struct {
 
 // RegionStatus is another region as this one sees it.
 type RegionStatus struct {
-	Region  string       `json:"region"`
-	Replica string       `json:"replica,omitempty"`
-	Vector  VectorStatus `json:"vector"`
+	Region  string `json:"region"`
+	Replica string `json:"replica,omitempty"`
+	// StorageID is how clients of automerge-repo know the region.
+	StorageID string       `json:"storage_id"`
+	Vector    VectorStatus `json:"vector"`
 	// Lag counts the changes held here that the region is not known to have,
 	// LagSeconds for how long it has lacked the oldest of them.
 	Lag        uint64  `json:"lag"`
@@ -133,7 +137,8 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	s := res.(core.Status)
 	out := ClusterStatus{
 		Cluster: r.cfg.Cluster, Region: s.Region, Replica: s.Replica.String(),
-		Vector: vectorStatus(s.Have), Held: vectorStatus(s.Held), Stable: vectorStatus(s.Stable),
+		StorageID: StorageID(r.cfg.Cluster, s.Region),
+		Vector:    vectorStatus(s.Have), Held: vectorStatus(s.Held), Stable: vectorStatus(s.Stable),
 		Topology: s.Spec, Inbox: InboxStatus(s.Inbox), Problem: cmp.Or(s.Fenced, s.Suspect), Regions: []RegionStatus{}, Alarms: []string{},
 	}
 	sizes, err := r.store.Sizes()
@@ -161,7 +166,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 
 func (r *Region) regionStatus(p core.PeerStatus, state transport.PeerState) RegionStatus {
 	out := RegionStatus{
-		Region: p.Region, Vector: vectorStatus(p.Have), Lag: p.Lag, LagSeconds: p.Behind.Seconds(),
+		Region: p.Region, StorageID: StorageID(r.cfg.Cluster, p.Region), Vector: vectorStatus(p.Have), Lag: p.Lag, LagSeconds: p.Behind.Seconds(),
 		Missing: p.Missing, Hears: p.Links, Documents: verdictText(p.Compared.Verdict),
 		Link: LinkStatus{State: LinkStateDown, Address: state.Endpoint.Addr},
 	}

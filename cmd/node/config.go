@@ -42,6 +42,8 @@ type Config struct {
 	StrictCollections bool
 	// ConflictLog bounds the log of conflicts.
 	ConflictLog conflictlog.Limits
+	// TrustedOrigins are those of which pages may write here, and sync.
+	TrustedOrigins []string
 	// FaultInjection lets whoever reaches the API break links and shift the clock.
 	FaultInjection bool
 	// Credentials are what the region shows to its peers. If nil they are read

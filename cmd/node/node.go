@@ -143,7 +143,7 @@ func (n *Node) openAPI() (err error) {
 		}
 	}
 	cfg := api.Config{
-		Region: n.region, Listener: n.http, Drain: n.cfg.Drain, Log: n.log,
+		Region: n.region, Listener: n.http, TrustedOrigins: n.cfg.TrustedOrigins, Drain: n.cfg.Drain, Log: n.log,
 		Metrics: n.measured, Gatherer: n.registry,
 	}
 	if n.faults != nil {

@@ -71,16 +71,6 @@ var samples = map[string]wire.Message{
 	"empty-digest-query": wire.DigestQuery{},
 	"empty-digest-reply": wire.DigestReply{},
 
-	"empty-await":   wire.Await{},
-	"empty-acks":    wire.Acks{},
-	"empty-query":   wire.VectorQuery{},
-	"empty-reply":   wire.VectorReply{},
-	"empty-hello":   wire.Hello{MinVersion: 1, MaxVersion: 1},
-	"empty-changes": wire.Changes{},
-	"empty-ack":     wire.Ack{},
-	"empty-status":  wire.Status{},
-	"empty-request": wire.Request{},
-	"empty-catchup": wire.CatchUp{},
 	"presence": wire.Presence{
 		Origin: "us-east", Session: replica(3), ID: 77, Collection: crdt.Dot{Replica: replica(1), Seq: 9}, Document: "d", Data: []byte("here"),
 	},
