@@ -51,6 +51,10 @@ type Region interface {
 	// List reads documents in the order of their ids.
 	List(ctx context.Context, collection string, o region.ListOptions) (region.Page, error)
 
+	// Changes calls each with the changes behind a cursor, once there are some, and
+	// returns the cursor behind what it has looked at.
+	Changes(ctx context.Context, after crdt.Vector, collection string, each func(*region.Change) bool) (crdt.Vector, error)
+
 	// Compare visits the documents in conflict with what another policy would
 	// make of them.
 	Compare(ctx context.Context, collection string, other conflict.Resolver, visit func(*region.Compared) error) (region.Comparison, error)

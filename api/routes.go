@@ -54,6 +54,9 @@ func (s *Server) routes() chi.Router {
 
 	m.Post("/v1/batch", handle(once(s.postBatch)))
 
+	get("/v1/changes", s.getChanges)
+	get(collection+"/changes", s.getChanges)
+
 	get("/v1/conflicts", s.listConflicts)
 	m.Post("/v1/conflicts/preview", handle(s.previewConflicts))
 	const conflict = "/v1/conflicts/{conflict}"

@@ -394,9 +394,6 @@ func versionOf(c *cobra.Command, x *client.ExplainedConflict, name string) (stri
 	return "", usagef(c, "%s wrote several versions of this conflict; name one: %s", name, strings.Join(found, ", "))
 }
 
-// Waits between attempts to follow a feed that was lost.
-const watchRetry = 2 * time.Second
-
 func newConflictsWatch(a *app) *cobra.Command {
 	var (
 		o      client.ConflictOptions
@@ -461,7 +458,7 @@ func (a *app) watchConflicts(ctx context.Context, cl *client.Client, o client.Co
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(watchRetry):
+		case <-time.After(client.WatchRetry):
 		}
 	}
 }

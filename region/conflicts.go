@@ -14,8 +14,8 @@ import (
 	"github.com/meridiandb/meridian/region/store"
 )
 
-// ErrFeedGone says that the changes of the conflict log after the one that is named are
-// not kept any more; list the conflicts, and follow from there (HTTP 410).
+// ErrFeedGone says that what has changed since the place that is named is not kept any
+// more; read the list, and follow from there (HTTP 410).
 var ErrFeedGone = errors.New("the changes are not kept any more")
 
 // ConflictQuery says which conflicts to list. What is not set does not matter.

@@ -1,18 +1,13 @@
 package client
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
-	"time"
 )
 
 // A ConflictVersion is one of the versions of a conflict in the log.
@@ -229,16 +224,6 @@ func (c *Client) ask(ctx context.Context, path string, body any, ifMatch string,
 	return err
 }
 
-const (
-	// feedSilence is how long a feed may be silent: some of its heartbeats.
-	feedSilence = 45 * time.Second
-	// maxEventBytes bounds one event.
-	maxEventBytes = 4 << 20
-)
-
-// errSilence ends a feed of which nothing was heard, not even a heartbeat.
-var errSilence = errors.New("the feed has fallen silent")
-
 // WatchConflicts calls f with each conflict that is new or changes, from after
 // on; nil begins at present. It ends with the error of f or of the context, an
 // *UnreachableError when the connection is lost, or a *ProblemError when the
@@ -246,98 +231,21 @@ var errSilence = errors.New("the feed has fallen silent")
 func (c *Client) WatchConflicts(ctx context.Context, o ConflictOptions, after *uint64, f func(*LoggedConflict) error) (last *uint64, err error) {
 	o.Since, o.Limit, o.Cursor = "", 0, ""
 	q := o.query()
-	q.Set("feed", "1")
 	if after != nil {
 		q.Set("after", strconv.FormatUint(*after, 10))
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+conflictsPath+"?"+q.Encode(), http.NoBody)
-	if err != nil {
-		return after, err
-	}
-	silence := time.AfterFunc(feedSilence, func() { cancel(errSilence) })
-	defer silence.Stop()
-	// The timeout of the client is for answers that end.
-	res, err := (&http.Client{Transport: c.http.Transport}).Do(req)
-	if err != nil {
-		return after, c.lost(ctx, err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(io.LimitReader(res.Body, maxEventBytes))
-		if err != nil {
-			return after, c.lost(ctx, err)
+	id, err := c.follow(ctx, conflictsPath, q, "", func(name string, data []byte) error {
+		if name != "conflict" {
+			return nil
 		}
-		return after, problem(res, body)
-	}
-	s := &eventReader{lines: bufio.NewScanner(res.Body), last: after, heard: func() { silence.Reset(feedSilence) }}
-	s.lines.Buffer(make([]byte, 0, 4096), maxEventBytes)
-	for {
-		name, data, err := s.next()
-		if err != nil {
-			return s.last, c.lost(ctx, err)
+		var x LoggedConflict
+		if err := json.Unmarshal(data, &x); err != nil {
+			return fmt.Errorf("the feed of %s makes no sense: %w", c.base, err)
 		}
-		switch name {
-		case "end":
-			p := &ProblemError{}
-			if err := json.Unmarshal(data, p); err != nil {
-				return s.last, fmt.Errorf("the feed of %s ended, and says why in a way that makes no sense: %w", c.base, err)
-			}
-			return s.last, p
-		case "conflict":
-			var x LoggedConflict
-			if err := json.Unmarshal(data, &x); err != nil {
-				return s.last, fmt.Errorf("the feed of %s makes no sense: %w", c.base, err)
-			}
-			if err := f(&x); err != nil {
-				return s.last, err
-			}
-		}
+		return f(&x)
+	})
+	if n, bad := strconv.ParseUint(id, 10, 64); bad == nil {
+		after = &n
 	}
-}
-
-// lost is unreachable for a request that may have been given up for its silence.
-func (c *Client) lost(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), errSilence) {
-		return &UnreachableError{Addr: c.base, Err: errSilence}
-	}
-	return c.unreachable(ctx, err)
-}
-
-// An eventReader reads server-sent events.
-type eventReader struct {
-	lines *bufio.Scanner
-	last  *uint64
-	heard func()
-}
-
-// next returns the next event that has data.
-func (r *eventReader) next() (name string, data []byte, err error) {
-	for r.lines.Scan() {
-		r.heard()
-		field, v, _ := strings.Cut(r.lines.Text(), ":")
-		v = strings.TrimPrefix(v, " ")
-		switch field {
-		case "event":
-			name = v
-		case "data":
-			data = append(data, v...)
-		case "id":
-			if n, err := strconv.ParseUint(v, 10, 64); err == nil {
-				r.last = &n
-			}
-		case "":
-			if r.lines.Text() == "" && data != nil {
-				return name, data, nil
-			}
-			if r.lines.Text() == "" {
-				name = ""
-			}
-		}
-	}
-	if err := r.lines.Err(); err != nil {
-		return "", nil, err
-	}
-	return "", nil, io.ErrUnexpectedEOF
+	return after, err
 }

@@ -57,7 +57,7 @@ func (s *source) pull() (bool, error) {
 		return false, err
 	}
 	if e.Dot.Seq != s.seq+1 {
-		return false, fmt.Errorf("the log of %v starts at %d, %d was asked for", s.span.Replica, e.Dot.Seq, s.seq+1)
+		return false, fmt.Errorf("%w: the log of %v starts at %d, %d was asked for", ErrTrimmed, s.span.Replica, e.Dot.Seq, s.seq+1)
 	}
 	// The entry's memory is the scan's.
 	s.encoded = append([]byte(nil), e.Change...)
