@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -14,53 +15,69 @@ const maxVerifyWait = 30 * time.Second
 
 func newVerify(a *app) *cobra.Command {
 	var (
-		wait   time.Duration
-		asJSON bool
+		wait                   time.Duration
+		cluster, quiet, asJSON bool
 	)
 	c := &cobra.Command{
-		Use:   "verify",
-		Short: "Check that all regions have the same documents",
-		Long: `Compare the documents of all regions, by digests that each region keeps up to date as it
-writes. Regions can be compared when they hold the same changes, or where they hold the
-same versions of documents; while changes are on their way between them this command
+		Use:   "verify --cluster|DIR",
+		Short: "Check that all regions have the same documents, or a stopped store",
+		Long: `With --cluster compare the documents of all regions, by digests that each region keeps up to
+date as it writes. Regions can be compared when they hold the same changes, or where they hold
+the same versions of documents; while changes are on their way between them this command
 waits. It says for each region:
 
   same       it has the same documents, at the vector that is named
   different  it has other documents where it should have the same: something is damaged
   unknown    it could not be compared: it lacks changes, or has others, or is not heard
 
-The exit status is 0 only if all are the same.`,
-		Example: `  meridian verify --wait 10s
-  meridian verify --json | jq '.regions[] | {region, verdict}'`,
+With DIR check the data folder of a region that does not run: the checksums of the files and
+of each document, that the digests are those of the documents, that the log has no gaps and
+each change in it is the one that was written, and the conflict log. Nothing is changed.
+
+The exit status is 0 only if nothing is wrong, and with --cluster all regions are the same.`,
+		Example: `  meridian verify --cluster --wait 10s
+  meridian verify --cluster --json | jq '.regions[] | {region, verdict}'
+  meridian verify data/us-east`,
 		GroupID: groupClient,
-		Args:    exactArgs(),
+		Args:    rangeArgs(0, "DIR"),
 	}
 	t := a.addTarget(c)
-	c.Flags().DurationVar(&wait, "wait", 5*time.Second, "how long to wait for changes that are on their way, at most 30s")
+	c.Flags().BoolVar(&cluster, "cluster", false, "compare the regions")
+	c.Flags().DurationVar(&wait, "wait", 5*time.Second, "with --cluster: how long to wait for changes that are on their way, at most 30s")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	addJSONFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if wait < 0 || wait > maxVerifyWait {
+	c.RunE = func(c *cobra.Command, args []string) error {
+		switch {
+		case cluster == (len(args) == 1):
+			return usagef(c, "give either --cluster or the data folder of a region that does not run")
+		case wait < 0 || wait > maxVerifyWait:
 			return usagef(c, "--wait must be 0s to %v", maxVerifyWait)
+		case !cluster:
+			return a.verifyStore(c.Context(), args[0], quiet, asJSON)
 		}
 		cl, err := t.connect(c)
 		if err != nil {
 			return err
 		}
-		s, err := cl.Convergence(c.Context(), wait)
-		if err != nil {
-			return err
-		}
-		if asJSON {
-			err = a.printJSON(s.Raw)
-		} else {
-			err = a.printConvergence(cl, s)
-		}
-		if err == nil && s.Verdict != client.VerdictSame {
-			err = errSilent
-		}
-		return err
+		return a.verifyCluster(c.Context(), cl, wait, asJSON)
 	}
 	return c
+}
+
+func (a *app) verifyCluster(ctx context.Context, cl *client.Client, wait time.Duration, asJSON bool) error {
+	s, err := cl.Convergence(ctx, wait)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = a.printJSON(s.Raw)
+	} else {
+		err = a.printConvergence(cl, s)
+	}
+	if err == nil && s.Verdict != client.VerdictSame {
+		err = errSilent
+	}
+	return err
 }
 
 func (a *app) printConvergence(cl *client.Client, s *client.Convergence) error {
@@ -93,7 +110,7 @@ func (a *app) printConvergence(cl *client.Client, s *client.Convergence) error {
 	case client.VerdictSame:
 		fmt.Fprintln(a.out, "All regions have the same documents.")
 	case client.VerdictDifferent:
-		fmt.Fprintln(a.out, "Documents differ where they should not. Stop the regions one after the other and check their stores.")
+		fmt.Fprintln(a.out, "Documents differ where they should not. Stop the regions one after the other and check them by \"meridian verify DIR\".")
 	default:
 		fmt.Fprintln(a.out, "Not all regions could be compared. Look at \"meridian status\", or wait longer with --wait.")
 	}

@@ -60,7 +60,16 @@ func TestI02_RestoredBackupIsANewReplicaAndLosesNothing(t *testing.T) {
 			t.Errorf("%d changes of %s were held before, and %d after", seq, replica, after.Vector[replica])
 		}
 	}
-	if out, _, status := cluster.Run(t, "verify", "--addr", a.URL(), "--wait", (10 * time.Second).String()); status != 0 {
+	if out, _, status := cluster.Run(t, "verify", "--cluster", "--addr", a.URL(), "--wait", (10 * time.Second).String()); status != 0 {
 		t.Errorf("verify ends with %d: %s", status, out)
+	}
+	for _, n := range c.Nodes {
+		if _, _, status := cluster.Run(t, "verify", n.Data); status != 1 {
+			t.Errorf("verify of a folder that is in use ends with %d", status)
+		}
+		n.Stop(t)
+		if out, _, status := cluster.Run(t, "verify", n.Data); status != 0 {
+			t.Errorf("verify of %s ends with %d: %s", n.Region, status, out)
+		}
 	}
 }

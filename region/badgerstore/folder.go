@@ -19,6 +19,8 @@ var (
 	// ErrOlderFormat: the folder was written by a version that this one does not
 	// follow on.
 	ErrOlderFormat = errors.New("the data folder has an older format")
+	// ErrNoStore: there is no store in the folder.
+	ErrNoStore = errors.New("there is no store in the folder")
 	// ErrNotOurs: the folder holds something that is not a store.
 	ErrNotOurs = errors.New("not a data folder of Meridian")
 )
@@ -61,6 +63,15 @@ func checkFolder(dir string) error {
 			"export it with the version that wrote it, and import it into a new folder", ErrOlderFormat, dir, n, oldestFormat, formatVersion)
 	}
 	return nil
+}
+
+// mustExist fails if there is no store in dir.
+func mustExist(dir string) error {
+	_, err := os.Lstat(filepath.Join(dir, formatFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s", ErrNoStore, dir)
+	}
+	return err
 }
 
 func checkEmpty(dir string) error {

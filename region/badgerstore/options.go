@@ -55,6 +55,8 @@ type Options struct {
 	// background, see the package comment. 0 means DefaultReserveTables times
 	// MemTableBytes; a negative value turns the check off.
 	ReserveBytes int64
+	// MustExist refuses a folder that has no store yet, with ErrNoStore.
+	MustExist bool
 	// NoSync leaves it to the operating system when to write to the disk: a
 	// power loss may then take acknowledged commits away, but no kill -9. For
 	// tests and bulk loads that can be repeated.

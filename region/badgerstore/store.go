@@ -58,6 +58,11 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
+	if opt.MustExist {
+		if err := mustExist(dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", wrapFull(err))
 	}
@@ -154,6 +159,18 @@ func (s *Store) Close() error {
 		}
 	})
 	return s.closeErr
+}
+
+// VerifyChecksums reads all tables and compares them with their checksums.
+func (s *Store) VerifyChecksums() error {
+	if err := s.beginCommit(); err != nil {
+		return err
+	}
+	defer s.endCommit()
+	if err := s.db.VerifyChecksum(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+	}
+	return nil
 }
 
 // Sizes implements store.Store.

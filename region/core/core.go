@@ -2,7 +2,6 @@ package core
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -433,11 +432,7 @@ func (c *Core) nextChain(dot crdt.Dot, encoded []byte) (next [store.ChainSize]by
 			return next, storeError(fmt.Errorf("the log lacks the predecessor of %v", dot))
 		}
 	}
-	h := sha256.New()
-	h.Write(prev[:])
-	h.Write(encoded)
-	copy(next[:], h.Sum(nil))
-	return next, nil
+	return NextChain(prev, encoded), nil
 }
 
 func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
