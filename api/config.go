@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/meridiandb/meridian/crdt/value"
 )
@@ -97,6 +98,8 @@ type Config struct {
 	// GET /metrics shows. The default is a registry with only that.
 	Metrics  prometheus.Registerer
 	Gatherer prometheus.Gatherer
+	// Tracing makes the spans of requests. The default makes none.
+	Tracing trace.TracerProvider
 	// Log gets what an operator should know, and each request at level debug.
 	// The default discards it.
 	Log *slog.Logger

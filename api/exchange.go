@@ -154,6 +154,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.router.ServeHTTP(x, r)
 		return
 	}
+	if s.tracer != nil {
+		ctx, span := s.startSpan(r)
+		r = r.WithContext(ctx)
+		defer func() { endSpan(span, x, r.Method) }()
+	}
 	if s.requests.Add(1) > int64(s.cfg.MaxRequests) {
 		s.requests.Add(-1)
 		x.fail(r, problemf(busy, "%d requests are being served already", s.cfg.MaxRequests))

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/net/netutil"
 
 	"github.com/meridiandb/meridian/api/collab"
@@ -26,6 +27,7 @@ type Server struct {
 	listener    net.Listener
 	metrics     *metrics
 	scrape      http.Handler
+	tracer      trace.Tracer // nil if nothing is traced
 
 	collab *collab.Server
 	syncs  atomic.Int64
@@ -46,6 +48,9 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log, region: cfg.Region, regionName: []string{cfg.Region.Name()},
 		crossOrigin: http.NewCrossOriginProtection(), listener: cfg.Listener,
 		metrics: newMetrics(), scrape: newScrape(cfg.Gatherer),
+	}
+	if cfg.Tracing != nil {
+		s.tracer = cfg.Tracing.Tracer(instrumentation)
 	}
 	if err := s.register(cfg.Metrics); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)

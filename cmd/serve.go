@@ -116,6 +116,8 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.ConflictLog.Age, "conflict-log-age", conflictlog.DefaultAge, "how long it keeps those that are settled")
 	fs.StringSliceVar(&f.TrustedOrigins, "trusted-origins", nil, "the `origins` whose pages may write and sync here, such as https://app.example; the region's own always may")
 	fs.BoolVar(&f.FaultInjection, "fault-injection", false, "let clients cut and delay links by PUT /v1/faults/links/REGION and shift the clock by PUT /v1/faults/clock; for tests only")
+	fs.StringVar(&f.Tracing.Endpoint, "otlp-endpoint", "", "the `URL` of an OTLP receiver for traces, such as http://127.0.0.1:4318; none are made without it")
+	fs.Float64Var(&f.Tracing.Sample, "trace-sample", node.DefaultTraceSample, "the `share` of requests that are traced, 0 to 1, besides those that bring a sampled trace along")
 	fs.DurationVar(&f.Drain, "drain", node.DefaultDrain, "how long requests may take to finish at the end")
 	fs.Var(&f.logFormat, "log-format", "how the log is written: text or json")
 	fs.Var(&f.logLevel, "log-level", "the least level that is logged: debug, info, warn or error")
@@ -140,6 +142,9 @@ func (f *serveFlags) config(c *cobra.Command) (cfg node.Config, err error) {
 	}
 	if cfg.Drain <= 0 {
 		return cfg, usagef(c, "--drain must be more than 0")
+	}
+	if err := cfg.Tracing.Validate(); err != nil {
+		return cfg, usageError{c, err}
 	}
 	for flag, addr := range map[string]string{"http": cfg.HTTP, "peer-listen": cfg.PeerListen} {
 		if _, _, err := net.SplitHostPort(addr); err != nil {

@@ -37,6 +37,9 @@ type Change struct {
 	// Request names what the change was made for, nil if its client gave no
 	// idempotency key. It has no part in any state.
 	Request *Request
+	// Trace is that of the request that made the change, zero if it is not traced.
+	// It has no part in any state.
+	Trace Trace
 }
 
 // RequestHashSize is the length of the hashes in a Request.
@@ -62,6 +65,19 @@ type RequestDoc struct {
 	// Created says that there was no document before, Exists that there was one after.
 	Created, Exists bool
 }
+
+// A Trace names a span of a distributed trace, as in W3C Trace Context: the one
+// that what becomes of a change in other regions is a part of.
+type Trace struct {
+	ID   [16]byte
+	Span [8]byte
+}
+
+// IsZero reports whether it names no span.
+func (t Trace) IsZero() bool { return t == Trace{} }
+
+// valid reports whether it names a span: neither id may be all zeros.
+func (t Trace) valid() bool { return t.ID != [16]byte{} && t.Span != [8]byte{} }
 
 // Check reports, as ErrCorrupt, what no correct replica writes: a context that
 // is not sorted, has duplicates, or names what the writer had not seen; an

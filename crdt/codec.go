@@ -28,6 +28,10 @@ const (
 	changeFormatRequest = 2
 )
 
+// flagTraced in the byte of the format says that a trace follows it. A change
+// that is not traced has not a byte more for it.
+const flagTraced = 0x10
+
 func uitoa(n uint64) string { return strconv.FormatUint(n, 10) }
 
 func appendDot(b []byte, d Dot) []byte {
@@ -222,6 +226,9 @@ func (c *Change) readRef(r *Reader) Dot {
 
 // check reports what DecodeChange would refuse but for the references.
 func (c *Change) check() error {
+	if !c.Trace.IsZero() && !c.Trace.valid() {
+		return fmt.Errorf("%w: change %v has a trace without an id", ErrCorrupt, c.Dot)
+	}
 	if c.Dot.Seq == 0 || c.Dot.Replica.IsZero() || c.Deps.Get(c.Dot.Replica) != c.Dot.Seq-1 {
 		return fmt.Errorf("%w: change %v must depend on its predecessor", ErrCorrupt, c.Dot)
 	}
@@ -263,18 +270,24 @@ func (c *Change) repeats() bool {
 	return len(seen) < len(c.Mutations)
 }
 
-// AppendBinary appends the change's encoding: a format version, dot, stamp,
-// deps, the mutations, and the request if there is one. Equal changes have equal encodings. It refuses what
+// AppendBinary appends the change's encoding: a format version, the trace if there
+// is one, dot, stamp, deps, the mutations, and the request if there is one. Equal
+// changes have equal encodings. It refuses what
 // DecodeChange would: ErrTooLarge, or ErrCorrupt for a defect of the caller.
 func (c *Change) AppendBinary(b []byte) ([]byte, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	start := len(b)
+	format := byte(changeFormat)
 	if c.Request != nil {
-		b = append(b, changeFormatRequest)
+		format = changeFormatRequest
+	}
+	if c.Trace.IsZero() {
+		b = append(b, format)
 	} else {
-		b = append(b, changeFormat)
+		b = append(b, format|flagTraced)
+		b = append(append(b, c.Trace.ID[:]...), c.Trace.Span[:]...)
 	}
 	b = appendDot(b, c.Dot)
 	b = binary.AppendUvarint(b, uint64(c.Stamp))
@@ -366,10 +379,18 @@ func (c *Change) appendMutation(b []byte, m *Mutation) (_ []byte, err error) {
 func DecodeChange(b []byte) (*Change, []byte, error) {
 	r := NewReader(b)
 	f := r.Byte()
+	traced := f&flagTraced != 0
+	f &^= flagTraced
 	if r.err == nil && f != changeFormat && f != changeFormatRequest {
 		r.Fail("change format " + uitoa(uint64(f)) + " is not known here")
 	}
-	c := &Change{Header: Header{Dot: r.Dot(), Stamp: Stamp(r.Uvarint()), Deps: r.Vector()}}
+	var t Trace
+	if traced {
+		if t = (Trace{[16]byte(r.Fixed(16)), [8]byte(r.Fixed(8))}); !t.valid() {
+			r.Fail("a trace without an id")
+		}
+	}
+	c := &Change{Trace: t, Header: Header{Dot: r.Dot(), Stamp: Stamp(r.Uvarint()), Deps: r.Vector()}}
 	if c.Dot.IsZero() || c.Deps.Get(c.Dot.Replica) != c.Dot.Seq-1 {
 		r.Fail("a change must depend on its predecessor")
 	}

@@ -125,6 +125,39 @@ func TestGoldenRequest(t *testing.T) {
 	}
 }
 
+// TestGoldenTracedChange: a trace costs its 24 bytes, and nothing if there is none.
+func TestGoldenTracedChange(t *testing.T) {
+	plain, c := encodeChange(t, sampleRequest()), sampleRequest()
+	c.Trace = crdt.Trace{ID: [16]byte{1, 2, 15: 16}, Span: [8]byte{21, 7: 28}}
+	b := encodeChange(t, c)
+	golden(t, "tracedchange", b)
+	if len(b) != len(plain)+24 {
+		t.Errorf("%d bytes with a trace, %d without", len(b), len(plain))
+	}
+	back, rest, err := crdt.DecodeChange(append(bytes.Clone(b), "rest"...))
+	if err != nil || string(rest) != "rest" {
+		t.Fatalf("rest %q, error %v", rest, err)
+	}
+	if diff := cmp.Diff(c, back, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("it came back as another one (-want +got):\n%s", diff)
+	}
+	for n := range b {
+		if _, _, err := crdt.DecodeChange(b[:n]); !errors.Is(err, crdt.ErrCorrupt) {
+			t.Fatalf("%d of %d bytes are a change: %v", n, len(b), err)
+		}
+	}
+	for _, half := range []crdt.Trace{{ID: c.Trace.ID}, {Span: c.Trace.Span}} {
+		c.Trace = half
+		if _, err := c.AppendBinary(nil); !errors.Is(err, crdt.ErrCorrupt) {
+			t.Errorf("half a trace is encoded: %v", err)
+		}
+	}
+	clear(b[1:17])
+	if _, _, err := crdt.DecodeChange(b); !errors.Is(err, crdt.ErrCorrupt) {
+		t.Errorf("a trace without an id is decoded: %v", err)
+	}
+}
+
 func TestGoldenVector(t *testing.T) {
 	v := sampleChange().Deps
 	b, err := v.AppendBinary(nil)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
@@ -55,6 +56,9 @@ type Config struct {
 	NewReplica func() crdt.ReplicaID
 	// Metrics is where the region registers what it measures. Default: nowhere.
 	Metrics prometheus.Registerer
+	// Tracing makes the spans of writes, and of changes of others that carry a
+	// trace. Default: none are made, and changes carry none.
+	Tracing trace.TracerProvider
 	// Logger gets what an operator should read. Default slog.Default().
 	Logger *slog.Logger
 }

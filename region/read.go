@@ -203,7 +203,10 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 // Write makes one atomic change. It returns when the change is durable here;
 // no other region is waited for (I9).
 func (r *Region) Write(ctx context.Context, w core.Write) (core.Receipt, error) {
-	return r.write(ctx, w)
+	ctx, span := r.traceWrite(ctx, &w)
+	receipt, err := r.write(ctx, w)
+	endWrite(span, &receipt, err)
+	return receipt, err
 }
 
 // write submits what a [core.Receipt] answers.

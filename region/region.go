@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -37,6 +38,7 @@ type Region struct {
 	moments   *moments
 	metrics   *metrics
 	watches   *watchHub
+	tracer    trace.Tracer        // nil if nothing is traced
 	refused   map[crdt.Dot]string // owned by the owner
 
 	mu    sync.Mutex // of links, which only the owner changes
@@ -94,6 +96,9 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 	r.published.Store(&published{
 		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, conflicts: c.Conflicts(), requests: c.Requests(), changed: make(chan struct{}),
 	})
+	if cfg.Tracing != nil {
+		r.tracer = cfg.Tracing.Tracer(instrumentation)
+	}
 	if cfg.Metrics != nil {
 		for _, m := range append(r.metrics.all(), collector{r}) {
 			if err := cfg.Metrics.Register(m); err != nil {
@@ -200,7 +205,7 @@ func (o *owner) run() error {
 			fx, err := o.core.Step(o.cfg.Clock(), events)
 			o.metrics.stepSeconds.Observe(time.Since(start).Seconds())
 			if err == nil {
-				err = o.carryOut(fx)
+				err = o.carryOut(fx, start)
 			}
 			if err != nil {
 				if err := o.recover(err); err != nil {
@@ -292,8 +297,8 @@ func (o *owner) translate(events []core.Event, e linkEvent) []core.Event {
 	return append(events, core.LinkUp{Peer: peer})
 }
 
-// carryOut commits a step's batch and then does the rest of its effects.
-func (o *owner) carryOut(fx core.Effects) error {
+// carryOut commits the batch of a step, which began at start, and then does the rest of its effects.
+func (o *owner) carryOut(fx core.Effects, start time.Time) error {
 	for _, n := range fx.Notes {
 		level := slog.LevelInfo
 		if n.Warn {
@@ -305,6 +310,9 @@ func (o *owner) carryOut(fx core.Effects) error {
 		return err
 	}
 	o.publish(fx)
+	if len(fx.Traced) > 0 {
+		o.traceApplied(fx.Traced, fx.Catalog, start, time.Now())
+	}
 	o.acks.update(fx.Acked)
 	if fx.Batch != nil {
 		o.watches.committed(fx.Batch.Docs)
@@ -425,9 +433,10 @@ func (o *owner) restart() error {
 	o.mu.Lock()
 	clear(o.links)
 	o.mu.Unlock()
+	start := time.Now()
 	fx, err := c.Step(o.cfg.Clock(), []core.Event{core.Tick{}})
 	if err == nil {
-		err = o.carryOut(fx)
+		err = o.carryOut(fx, start)
 	}
 	if errors.Is(err, store.ErrFull) {
 		// The first change of a replica found no room. Reads work; later steps try again.

@@ -54,6 +54,8 @@ type Config struct {
 	Drain time.Duration
 	// Store are the options of the store. Its logger is set by the node.
 	Store badgerstore.Options
+	// Tracing says where spans go.
+	Tracing Tracing
 	// Build says what runs, for the metric meridian_build_info.
 	Build Build
 	// Logger gets what an operator should know; nil discards it.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiandb/meridian/api"
@@ -40,6 +41,7 @@ type Node struct {
 	measured prometheus.Registerer // registers with the region's name
 	region   *region.Region
 	server   *api.Server
+	tracing  *sdktrace.TracerProvider // nil if nothing is traced
 	http     net.Listener
 }
 
@@ -58,10 +60,16 @@ func New(cfg Config) (_ *Node, err error) {
 	if err := n.openMetrics(); err != nil {
 		return nil, err
 	}
+	if err := n.openTracing(); err != nil {
+		return nil, err
+	}
 	settings := cfg.region()
 	settings.Metrics = n.measured
 	if cfg.FaultInjection {
 		settings.Clock = n.clock.Now
+	}
+	if n.tracing != nil {
+		settings.Tracing = n.tracing
 	}
 	if err := settings.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -146,6 +154,9 @@ func (n *Node) openAPI() (err error) {
 		Region: n.region, Listener: n.http, TrustedOrigins: n.cfg.TrustedOrigins, Drain: n.cfg.Drain, Log: n.log,
 		Metrics: n.measured, Gatherer: n.registry,
 	}
+	if n.tracing != nil {
+		cfg.Tracing = n.tracing
+	}
 	if n.faults != nil {
 		cfg.Faults, cfg.Clock = n.faults, &n.clock
 	}
@@ -195,6 +206,7 @@ func (n *Node) Close() error {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
+	errs = append(errs, n.closeTracing())
 	return errors.Join(errs...)
 }
 

@@ -416,6 +416,9 @@ func (c *Core) commit(ch *crdt.Change, encoded []byte, from string) error {
 	c.have = c.have.With(ch.Dot)
 	c.batch.Log = append(c.batch.Log, store.LogPut{Dot: ch.Dot, Chain: chain, Change: encoded})
 	c.out = append(c.out, outgoing{dot: ch.Dot, bytes: encoded, from: from})
+	if from != "" && !ch.Trace.IsZero() {
+		c.fx.Traced = append(c.fx.Traced, Traced{Dot: ch.Dot, Trace: ch.Trace, From: from})
+	}
 	return nil
 }
 

@@ -73,6 +73,8 @@ type Effects struct {
 	Acked []Acked
 	// Heard is what others tell of documents, for whoever has them open.
 	Heard []Tell
+	// Traced are the changes of others in Batch whose writers trace them.
+	Traced []Traced
 	// Sends are messages for the live streams, in order per peer.
 	Sends []Send
 	// Streams are catch-up streams to be served from the durable log.
@@ -99,6 +101,14 @@ type Reply struct {
 	ID     uint64
 	Result any
 	Err    error
+}
+
+// A Traced is a change of another region, which peer it came from, and the span
+// that it is a part of.
+type Traced struct {
+	Dot   crdt.Dot
+	Trace crdt.Trace
+	From  string
 }
 
 // A Send is a message for a peer.

@@ -58,6 +58,8 @@ type DocWrite struct {
 // A Write is an atomic change of one or several documents, each at most once.
 type Write struct {
 	Docs []DocWrite
+	// Trace is the span that the write is made in, zero if it is not traced.
+	Trace crdt.Trace
 	// Await is for how long acknowledgements of other regions will be waited for.
 	Await time.Duration
 	// Request names the client's request, if it gave an idempotency key.

@@ -71,7 +71,7 @@ func (c *Core) write(w Write) (Receipt, error) {
 
 func (c *Core) writeTargets(w Write, targets []target, created []*Collection, seen crdt.Stamp) (_ Receipt, err error) {
 	hd := c.header(len(created), seen)
-	ch := &crdt.Change{Header: hd, Mutations: make([]crdt.Mutation, len(w.Docs))}
+	ch := &crdt.Change{Header: hd, Trace: w.Trace, Mutations: make([]crdt.Mutation, len(w.Docs))}
 	for i := range w.Docs {
 		if ch.Mutations[i], err = c.prepare(&w.Docs[i], &targets[i], hd); err != nil {
 			return Receipt{}, inDoc(w, i, err)
