@@ -294,10 +294,29 @@ func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receip
 		return core.Receipt{}, err
 	}
 	w.Request = x.request()
+	if s.bounded(&w) {
+		leave, err := x.queue()
+		if err != nil {
+			return core.Receipt{}, err
+		}
+		defer leave()
+		w.Shares = x.remaining(r)
+	}
 	return x.acknowledged(r, func(await time.Duration) (core.Receipt, error) {
 		w.Await = await
 		return s.region.Write(ctx, w)
 	})
+}
+
+// bounded reports whether a write is about counters with bounds, for whose
+// shares it may have to wait.
+func (s *Server) bounded(w *core.Write) bool {
+	for i := range w.Docs {
+		if c, err := s.region.Collection(w.Docs[i].Collection); err == nil && len(c.Settings.Bounds) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // answerReceipt answers the write of one document.

@@ -37,6 +37,29 @@ type Problem struct {
 	Lag *Lag `json:"lag,omitempty"`
 	// Fault comes with "policy-refused".
 	Fault *Fault `json:"fault,omitempty"`
+	// Share comes with "no-share" and "share-away".
+	Share *Share `json:"share,omitempty"`
+}
+
+// A Share says how far a counter may be taken.
+type Share struct {
+	// Path is where the counter is, Bound which bound it is about: "min" or "max".
+	Path  string `json:"path"`
+	Bound string `json:"bound"`
+	// Needed is how much the request needs, Here what this region may do. A
+	// deletion needs all, and says no number.
+	Needed int64 `json:"needed,omitempty"`
+	Here   int64 `json:"here"`
+	// Regions is what the others may do, as far as it is known here.
+	Regions map[string]int64 `json:"regions"`
+}
+
+func shareOf(e *core.ShareError) *Share {
+	bound := "min"
+	if e.Up {
+		bound = "max"
+	}
+	return &Share{Path: e.Path, Bound: bound, Needed: e.Needed, Here: e.Here, Regions: e.Regions}
 }
 
 // ProblemPath is what the types of problems start with.
@@ -71,6 +94,8 @@ var (
 	badMethod        = &kind{"method-not-allowed", 405, "Method not allowed", false, "The path is served, but not with this method. The header Allow lists those that are."}
 	misfit           = &kind{"does-not-fit", 409, "Does not fit the document", false, "The edit is fine in itself and does not fit the document as it is: a test failed, a path or index is not there, a bound was reached. Read the document again."}
 	tooManySiblings  = &kind{"too-many-siblings", 409, "Too many siblings", false, "The document has as many concurrent versions as local writers may make. Resolve them first: PUT with If-Match, or POST …/resolve."}
+	noShare          = &kind{"no-share", 409, "Counter is at its bound", false, "The regions together may not take the counter that far: it is used up. \"share\" says what is left."}
+	shareAway        = &kind{"share-away", 409, "Share is in other regions", true, "The region's share of the counter is too small, and those that have more of it did not give it in time. \"share\" says who has how much. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or write in one of these regions."}
 	exists           = &kind{"exists", 409, "Exists already", false, "The thing is there already, and different in what cannot be changed, such as a collection's type."}
 	placeMoved       = &kind{"place-moved", 409, "The place may have moved", false, "The conflict is settled and was in a list, whose elements may have moved since. Look at the document, and send its ETag as If-Match."}
 	baseGone         = &kind{"base-gone", 410, "Base version is gone", false, "The version named by Meridian-Base is not kept any more (the collection's setting \"keep\"). Send the base itself: PUT with Content-Type application/vnd.meridian.based+json and {\"base\": …, \"value\": …}."}
@@ -107,7 +132,7 @@ var (
 var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
-	misfit, tooManySiblings, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
+	misfit, tooManySiblings, noShare, shareAway, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber,
 	upgradeRequired,
 	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
@@ -143,6 +168,7 @@ var byError = []struct {
 	{journal.ErrBadID, malformedRequest},
 	{region.ErrFeedGone, feedGone},
 	{backup.ErrSince, sinceGone},
+	{core.ErrNoShare, noShare},
 	{core.ErrExists, exists},
 	{core.ErrTooBig, tooLarge},
 	{core.ErrInvalid, invalid},
@@ -195,6 +221,12 @@ func problemOf(err error) (k *kind, p Problem) {
 				break
 			}
 		}
+	}
+	if e, ok := errors.AsType[*core.ShareError](err); ok {
+		if e.Elsewhere() {
+			k = shareAway
+		}
+		p.Share = shareOf(e)
 	}
 	if e, ok := errors.AsType[*value.Error](err); ok {
 		p.Pointer += e.Pointer

@@ -172,6 +172,25 @@ type Edit struct {
 	// Collection and ID name the document, for types that mint ids within it.
 	Collection Dot
 	ID         string
+	// Transfers move shares of bounded counters, along with the edit. They are
+	// the owner's; only types that are Bounded know them.
+	Transfers []Transfer
+}
+
+// A Transfer moves shares of a counter from one replica to another.
+type Transfer struct {
+	Path     value.Pointer
+	From, To ReplicaID
+	Down, Up int64
+}
+
+// A Share is what a replica has done to a counter, and has been given of it.
+type Share struct {
+	// Net is what its increments sum to.
+	Net int64
+	// Down and Up are what transfers brought it, less what they took: how far it
+	// may take the counter down or up beyond what follows from Net.
+	Down, Up int64
 }
 
 // A State is the replicated state of one document. Equal sets of applied
@@ -211,6 +230,15 @@ type State interface {
 	AppendBinary(b []byte) ([]byte, error)
 	// Clone returns an independent copy.
 	Clone() State
+}
+
+// A Bounded is a state whose counters can have bounds (Balegas et al. 2015). The
+// bounds are the owner's business, who knows them; the state keeps who may do what.
+type Bounded interface {
+	State
+	// Shares lists the shares of the replicas in the counter at a path of member
+	// names. other says that there is something else at that place.
+	Shares(p value.Pointer) (shares map[ReplicaID]Share, other bool)
 }
 
 // An Exporter is a state that can be saved in a format that others read, of

@@ -46,8 +46,19 @@ type ClusterStatus struct {
 	Process ProcessStatus `json:"process"`
 	// Alarms say in words what an operator must look at: there should be none.
 	Alarms []string `json:"alarms"`
+	// Shares are those of counters with bounds.
+	Shares ShareStatus `json:"shares"`
 	// Requests are those under idempotency keys.
 	Requests RequestStatus `json:"requests"`
+}
+
+// ShareStatus tells of the shares of counters with bounds. Waiting is how many
+// writes wait for some now; Asked and Given count, since the start, the requests
+// for shares to other regions and those of others that were met.
+type ShareStatus struct {
+	Waiting int    `json:"waiting"`
+	Asked   uint64 `json:"asked"`
+	Given   uint64 `json:"given"`
 }
 
 // InboxStatus tells what waits for changes that it depends on.
@@ -152,7 +163,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 		out.Conflicts.Seen[i] = ConflictCount(n)
 	}
 	out.Process = r.process()
-	out.Requests = r.requestStatus()
+	out.Requests, out.Shares = r.requestStatus(), ShareStatus(s.Shares)
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))

@@ -133,7 +133,7 @@ func (ed *editor) diffMap(pl place, v map[string]any, settle bool) error {
 		m = s.m
 	}
 	for _, k := range m.keys() {
-		if _, ok := v[k]; !ok {
+		if _, ok := v[k]; !ok && (len(pl.path) > 0 || k != hidden) {
 			if err := ed.clear(pl.key(k)); err != nil {
 				return err
 			}

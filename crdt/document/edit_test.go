@@ -260,7 +260,7 @@ func TestRefusals(t *testing.T) {
 		{own: `[{"op":"inc","path":"/l/9","value":1}]`, err: crdt.ErrConflict, want: "has no element"},
 		{own: `[{"op":"inc","path":"","value":1}]`, err: crdt.ErrRefused},
 		{own: `[{"op":"inc","path":"/c","value":1}]`, err: crdt.ErrRefused, want: "64-bit"},
-		{own: `[{"op":"inc","path":"/n","value":1,"min":0}]`, err: crdt.ErrRefused, want: "bounded counters"},
+		{own: `[{"op":"inc","path":"/n","value":1,"min":0}]`, err: crdt.ErrRefused, want: "setting \"bounds\""},
 		{own: `[{"op":"splice","path":"/s","index":0,"insert":"y"}]`, err: crdt.ErrRefused, want: "automerge"},
 		{own: `[{"op":"add","path":"/l","value":1}]`, err: crdt.ErrConflict, want: "$set"},
 		{own: `[{"op":"add","path":"","value":1}]`, err: crdt.ErrRefused},

@@ -104,7 +104,7 @@ func (ed *editor) incAt(o *value.Op) error {
 	case !ok:
 		return fmt.Errorf("%w: a counter is incremented by an integer", crdt.ErrRefused)
 	case o.Min != nil || o.Max != nil:
-		return fmt.Errorf("%w: \"min\" and \"max\" need bounded counters, which this server does not have", crdt.ErrRefused)
+		return fmt.Errorf("%w: \"min\" and \"max\" are for counters that have bounds, which the collection's setting \"bounds\" gives them", crdt.ErrRefused)
 	case len(o.Path) == 0:
 		return errRoot
 	}

@@ -39,6 +39,10 @@ func (d *Doc) Prepare(e crdt.Edit, hd crdt.Header, resolve crdt.Resolve, l crdt.
 		m.Fresh = true
 		err = d.prepareFresh(ed, e)
 	}
+	for i := 0; i < len(e.Transfers) && err == nil; i++ {
+		ed.b, ed.dual = ed.p, false
+		err = ed.transfer(e.Transfers[i])
+	}
 	if err != nil {
 		return crdt.Mutation{}, err
 	}
@@ -85,7 +89,7 @@ func checkEdit(e *crdt.Edit, l crdt.Limits) error {
 			return fmt.Errorf("%w: the base is not a document", crdt.ErrRefused)
 		}
 	}
-	return nil
+	return checkHidden(e)
 }
 
 var errRoot = fmt.Errorf("%w: a document is a JSON object", crdt.ErrRefused)

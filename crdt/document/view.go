@@ -241,7 +241,11 @@ func (r *renderer) render(s *slot, a alt) any {
 func (r *renderer) mapValue(m *mapNode) map[string]any {
 	keys := m.keys()
 	out := make(map[string]any, len(keys))
+	root := len(r.at) == 0 && len(r.below) == 0
 	for _, k := range keys {
+		if root && k == hidden {
+			continue
+		}
 		out[k] = r.child(token{key: k}, m.children[k])
 	}
 	return out

@@ -42,6 +42,7 @@ func (n *node) committed(fx core.Effects) bool {
 	for i := range fx.Batch.Docs {
 		k := fx.Batch.Docs[i].Key
 		n.checkI14Document(k)
+		n.checkBounds(k)
 		if ref := n.shadow[k]; ref != nil {
 			n.checkConflictLog(k, ref)
 		}
@@ -278,7 +279,7 @@ func (n *node) checkI06HaveGrows(have crdt.Vector) {
 // checkI07OnlyAskedFor: the core writes nothing of itself but what a client
 // asked for, and the announcement of its replica.
 func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
-	own, asked := map[crdt.Dot]bool{}, map[crdt.Dot]bool{}
+	own, asked, given := map[crdt.Dot]bool{}, map[crdt.Dot]bool{}, map[crdt.Dot]bool{}
 	allowed := 0
 	for _, r := range fx.Replies {
 		switch res := r.Result.(type) {
@@ -302,6 +303,9 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 		case err != nil:
 		case len(ch.Mutations) != 1 || !ch.Mutations[0].Collection.IsZero():
 			own[ch.Dot] = true
+			if col, err := fx.Catalog.Collection(ch.Mutations[0].Collection.String()); err == nil && len(col.Settings.Bounds) > 0 {
+				given[ch.Dot] = true // shares may be given away because others ask for them
+			}
 		case strings.HasPrefix(ch.Mutations[0].ID, "c:"):
 			allowed--
 		case ch.Dot.Seq != 1:
@@ -309,7 +313,7 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 		}
 	}
 	for d := range own {
-		if !asked[d] {
+		if !asked[d] && !given[d] {
 			n.w.fail("checkI07OnlyAskedFor", "%s writes %v, which nobody asked for", n.name, d)
 		}
 	}

@@ -39,7 +39,7 @@ var collections = []struct{ name, settings string }{
 
 // expected are the errors that a request may be answered with.
 var expected = []error{
-	core.ErrUnknownCollection, core.ErrPrecondition, core.ErrBaseGone, core.ErrInvalid, core.ErrExists, core.ErrCatchingUp,
+	core.ErrNoShare, core.ErrUnknownCollection, core.ErrPrecondition, core.ErrBaseGone, core.ErrInvalid, core.ErrExists, core.ErrCatchingUp,
 	crdt.ErrRefused, crdt.ErrConflict, crdt.ErrNotFound, crdt.ErrTooManySiblings, crdt.ErrTooLarge, store.ErrFull,
 }
 

@@ -295,6 +295,9 @@ func submitted(events []core.Event) []uint64 {
 	var ids []uint64
 	for _, e := range events {
 		if s, ok := e.(core.Submit); ok {
+			if w, ok := s.Ask.(core.Write); ok && w.Shares > 0 {
+				continue // it may wait for others
+			}
 			ids = append(ids, s.ID)
 		}
 	}

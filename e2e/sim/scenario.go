@@ -33,12 +33,13 @@ const (
 	Rollback  Fault = "rollback"  // a store is replaced by an older copy of itself
 	Topology  Fault = "topology"  // the shape of the links changes
 	Repeat    Fault = "repeat"    // clients send requests again, under idempotency keys
+	Shares    Fault = "shares"    // clients race for counters with bounds
 )
 
 // Faults lists all classes.
 func Faults() []Fault {
 	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat,
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares,
 	}
 }
 
@@ -105,6 +106,7 @@ const (
 	streamNodes
 	streamReplicas
 	streamRepeats
+	streamShares
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -133,8 +135,11 @@ func newScenario(o Options) *scenario {
 	p := pick(r, 0.15, 0.4, 0.7)
 	for _, f := range Faults() {
 		from := r
-		if f == Repeat { // what was drawn before there was this class stays as it was
+		// What was drawn before there were these classes stays as it was.
+		if f == Repeat {
 			from = source(o.Seed, streamRepeats)
+		} else if f == Shares {
+			from = source(o.Seed, streamShares)
 		}
 		on := chance(from, p)
 		s.faults[f] = on && !slices.Contains(o.Without, f)

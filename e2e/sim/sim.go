@@ -45,7 +45,7 @@ func (f *Failure) String() string {
 
 // Stats count what a run went through.
 type Stats struct {
-	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats int
+	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared int
 }
 
 // Add sums two counts.
@@ -62,6 +62,7 @@ func (s *Stats) Add(o Stats) {
 	s.Conflicts += o.Conflicts
 	s.Trimmed += o.Trimmed
 	s.Repeats += o.Repeats
+	s.Shared += o.Shared
 }
 
 // A Result is what became of a run.
@@ -139,6 +140,7 @@ func Run(o Options) (res Result) {
 	}
 	w.build()
 	w.start()
+	w.trade()
 	w.runUntil(w.sc.duration)
 	w.heal()
 	res.Convergence = w.converge()

@@ -79,8 +79,8 @@ func TestRegressions(t *testing.T) {
 		t.Run(fmt.Sprint(r.options.Seed), func(t *testing.T) {
 			t.Parallel()
 			t.Log(r.bug)
-			// There were no repetitions when they were found.
-			r.options.Without = append(slices.Clone(r.options.Without), sim.Repeat)
+			// There were none of these when they were found.
+			r.options.Without = append(slices.Clone(r.options.Without), sim.Repeat, sim.Shares)
 			report(t, r.options, sim.Run(r.options))
 		})
 	}
@@ -116,7 +116,7 @@ func TestCoverage(t *testing.T) {
 			t.Errorf("no seed has faults of the class %s", f)
 		}
 	}
-	if sum.Conflicts == 0 || sum.Crashes == 0 || sum.Trimmed == 0 || sum.Dropped == 0 || sum.Reads == 0 || sum.Rollbacks == 0 || sum.Repeats == 0 {
+	if sum.Conflicts == 0 || sum.Crashes == 0 || sum.Trimmed == 0 || sum.Dropped == 0 || sum.Reads == 0 || sum.Rollbacks == 0 || sum.Repeats == 0 || sum.Shared == 0 {
 		t.Errorf("something never happens: %+v", sum)
 	}
 }

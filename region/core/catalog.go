@@ -31,6 +31,9 @@ type Settings struct {
 	Policy conflict.Resolver
 	// Fields are rules for fields, nil if there are none; documents only.
 	Fields *conflict.Fields
+	// Bounds are limits of counters, documents only. They are fixed when the
+	// collection is made.
+	Bounds Bounds
 	// Delete is the mode that deletions of its documents carry.
 	Delete crdt.DeleteMode
 	// KeepVersions and KeepAge bound the older versions that writes can be based on.
@@ -64,6 +67,7 @@ type settingsJSON struct {
 	Type   string          `json:"type,omitempty"`
 	Policy json.RawMessage `json:"policy,omitempty"`
 	Fields json.RawMessage `json:"fields,omitempty"`
+	Bounds json.RawMessage `json:"bounds,omitempty"`
 	Delete string          `json:"delete,omitempty"`
 	Keep   *keepJSON       `json:"keep,omitempty"`
 	Acks   json.RawMessage `json:"acks,omitempty"`
@@ -107,6 +111,16 @@ func ParseSettings(b []byte) (Settings, error) {
 			return s, fmt.Errorf("%w: fields are for collections of type \"document\"; versions of a %v are whole documents", ErrInvalid, s.Type)
 		}
 		s.Fields = f
+	}
+	if in.Bounds != nil {
+		b, err := parseBounds(in.Bounds)
+		if err != nil {
+			return s, err
+		}
+		if len(b) > 0 && s.Type != crdt.TypeDocument {
+			return s, fmt.Errorf("%w: bounds are for counters of collections of type \"document\"", ErrInvalid)
+		}
+		s.Bounds = b
 	}
 	if in.Delete != "" {
 		m, ok := deleteModes[in.Delete]
@@ -153,7 +167,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 		mode = "wins"
 	}
 	return json.Marshal(settingsJSON{
-		Type: s.Type.String(), Policy: policy, Fields: fields, Delete: mode, Acks: s.Acks.setting(),
+		Type: s.Type.String(), Policy: policy, Fields: fields, Bounds: s.Bounds.setting(), Delete: mode, Acks: s.Acks.setting(),
 		Keep: &keepJSON{Versions: &s.KeepVersions, Age: s.KeepAge.String()},
 	})
 }

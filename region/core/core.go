@@ -110,6 +110,7 @@ type Core struct {
 	uptime time.Duration
 
 	requests requests
+	shares   sharing
 
 	// Of what others hold.
 	awaiter  awaiter
@@ -156,6 +157,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		awaiter:  awaiter{passed: map[string]time.Duration{}},
 		gatherer: gatherer{byKey: map[queryKey]string{}},
 		presence: presence{heard: map[string]mark{}},
+		shares:   sharing{touched: map[store.DocKey]bool{}, passed: map[string]askedBy{}, given: map[givenKey]uint64{}},
 	}
 	for _, m := range cfg.Members {
 		if m != cfg.Region {
@@ -260,6 +262,9 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err != nil {
 		return Effects{}, err
 	}
+	if err := c.retryParked(); err != nil {
+		return Effects{}, err
+	}
 	if !c.synced && (c.met || len(c.peers) == 0) && c.have.Covers(c.owed()) {
 		c.synced = true
 		c.note(false, "caught up, writes are taken", "have", c.have)
@@ -312,6 +317,9 @@ func (c *Core) handle(ev Event) error {
 		if errors.Is(err, errStore) {
 			return err
 		}
+		if w, ok := ev.Ask.(Write); ok && c.park(ev.ID, w, err) {
+			return nil
+		}
 		c.reply(ev.ID, result, err)
 	case LinkUp:
 		c.linkUp(ev.Peer)
@@ -362,6 +370,7 @@ func (c *Core) finish() error {
 	c.sendStatus()
 	c.push()
 	c.sendAwaits()
+	c.askForShares()
 	c.relayAcks()
 	c.sendQueries()
 	c.tellAcked()
@@ -469,6 +478,9 @@ func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 	}
 	if m.Collection.IsZero() {
 		return c.systemChanged(m.ID, e.state)
+	}
+	if len(settings.Bounds) > 0 {
+		c.shares.touched[e.key] = true
 	}
 	return c.watch(e, col, hd, m, taken)
 }

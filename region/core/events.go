@@ -155,6 +155,8 @@ type Status struct {
 	// until a peer has cleared that up.
 	Fenced, Suspect string
 	Peers           []PeerStatus
+	// Shares tells of the shares of bounded counters.
+	Shares ShareStatus
 }
 
 // InboxStatus tells what waits for its dependencies.

@@ -237,7 +237,7 @@ func (c *Core) status() Status {
 	s := Status{
 		Region: c.cfg.Region, Replica: c.replica, Have: c.have,
 		Held: c.sync.held, Stable: c.sync.stable, Spec: c.sync.spec,
-		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced, Suspect: c.suspect,
+		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced, Suspect: c.suspect, Shares: c.shares.status,
 		Changes: missing(crdt.Vector{}, c.have), HeldLag: missing(c.sync.held, c.have), StableLag: missing(c.sync.stable, c.have),
 		HeldBehind: c.behind(c.sync.held), StableBehind: c.behind(c.sync.stable),
 	}

@@ -197,6 +197,8 @@ func (c *Core) receive(name string, m wire.Message) error {
 		}
 	case wire.VectorQuery:
 		c.receiveQuery(p, m)
+	case wire.ShareRequest:
+		return c.receiveShareRequest(p, m)
 	case wire.VectorReply:
 		c.receiveReply(p, m)
 	case wire.DigestQuery:

@@ -64,6 +64,9 @@ type Write struct {
 	Await time.Duration
 	// Request names the client's request, if it gave an idempotency key.
 	Request RequestID
+	// Shares is for how long the write may wait for shares of bounded counters
+	// that this region lacks and others have.
+	Shares time.Duration
 }
 
 // A Receipt tells what became of a Write. It is given only once the write is durable.

@@ -236,7 +236,14 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 			return crdt.Mutation{}, storeError(err)
 		}
 	}
-	m, err := t.entry.state.Prepare(e, hd, c.catalog.Resolve(t.col, d.ID), c.cfg.Limits.Doc)
+	view := c.catalog.Resolve(t.col, d.ID)
+	var m crdt.Mutation
+	var err error
+	if len(t.col.Settings.Bounds) > 0 {
+		m, err = c.prepareBounded(t, e, hd, view)
+	} else {
+		m, err = t.entry.state.Prepare(e, hd, view, c.cfg.Limits.Doc)
+	}
 	m.Collection, m.ID = t.col.Incarnation, d.ID
 	return m, err
 }
@@ -282,6 +289,10 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 	if old.Settings.Type != p.Settings.Type {
 		return CollectionReceipt{}, fmt.Errorf("%w: %s is a %v collection; the type is fixed when a collection is made",
 			ErrExists, old.Name, old.Settings.Type)
+	}
+	if !old.Settings.Bounds.equal(p.Settings.Bounds) {
+		return CollectionReceipt{}, fmt.Errorf("%w: the bounds of %s are fixed, since shares of them are out; make another collection",
+			ErrExists, old.Name)
 	}
 	changed := *old
 	changed.Settings, changed.Explicit = p.Settings, true

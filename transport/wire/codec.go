@@ -102,6 +102,8 @@ func Decode(b []byte) (Message, error) {
 		m = VectorQuery{Origin: string(r.Bytes(MaxName)), Session: r.Replica(), ID: r.Uvarint()}
 	case KindVectorReply:
 		m = readVectorReply(r)
+	case KindShareRequest:
+		m = readShareRequest(r)
 	case KindDigestQuery:
 		m = readDigestQuery(r)
 	case KindDigestReply:

@@ -33,5 +33,5 @@
 //     [DigestReply], and the digest in a [Report]. From version 3 on changes may
 //     be of the format that has a request at its end. Whoever does not read that
 //     cannot take part, so links with earlier versions are refused. Version 4
-//     adds [Presence], which does not get past a peer of version 3.
+//     adds [Presence] and [ShareRequest], which do not get past a peer of version 3.
 package wire

@@ -57,7 +57,8 @@ const (
 	KindDigestQuery Kind = 11
 	KindDigestReply Kind = 12
 	// Since version 4.
-	KindPresence Kind = 13
+	KindPresence     Kind = 13
+	KindShareRequest Kind = 20
 )
 
 func (k Kind) String() string {
@@ -88,6 +89,8 @@ func (k Kind) String() string {
 		return "digest-reply"
 	case KindPresence:
 		return "presence"
+	case KindShareRequest:
+		return "share-request"
 	}
 	return fmt.Sprintf("kind(%d)", byte(k))
 }
@@ -238,6 +241,29 @@ const (
 	DigestsOfBuckets DigestLevel = 2
 )
 
+// ShareRequest asks a region for shares of a counter that has bounds. It goes
+// along the way of the origin's changes, and is answered by one.
+type ShareRequest struct {
+	// Origin is the region that asks; Session tells its processes apart, and ID
+	// grows within one.
+	Origin  string
+	Session crdt.ReplicaID
+	ID      uint64
+	// To is the region that is asked, Replica the one that the shares are for.
+	To      string
+	Replica crdt.ReplicaID
+	// Collection, Document and Path, a JSON pointer, say where the counter is.
+	Collection crdt.Dot
+	Document   string
+	Path       string
+	// Up asks for how far the counter may be taken up, otherwise down, and Amount
+	// for how much of that.
+	Up     bool
+	Amount uint64
+	// Seen is up to where Origin holds the changes of the replica that it knows To by.
+	Seen uint64
+}
+
 // DigestQuery asks for digests. It is answered by a DigestReply with the same ID.
 type DigestQuery struct {
 	ID         uint64
@@ -292,6 +318,9 @@ func (Acks) Kind() Kind { return KindAcks }
 
 // Kind returns KindVectorQuery.
 func (VectorQuery) Kind() Kind { return KindVectorQuery }
+
+// Kind returns KindShareRequest.
+func (ShareRequest) Kind() Kind { return KindShareRequest }
 
 // Kind returns KindVectorReply.
 func (VectorReply) Kind() Kind { return KindVectorReply }

@@ -68,8 +68,13 @@ var samples = map[string]wire.Message{
 		ID: 77, Have: vector(), More: true,
 		Digests: []wire.KeyDigest{{Key: []byte("a"), Digest: sum(1)}, {Key: []byte("b"), Digest: sum(300)}},
 	},
-	"empty-digest-query": wire.DigestQuery{},
-	"empty-digest-reply": wire.DigestReply{},
+	"share-request": wire.ShareRequest{
+		Origin: "us-east", Session: replica(3), ID: 77, To: "eu-west", Replica: replica(1), Collection: crdt.Dot{Replica: replica(2), Seq: 5},
+		Document: "tea", Path: "/stock", Up: true, Amount: 300, Seen: 9,
+	},
+	"empty-share-request": wire.ShareRequest{},
+	"empty-digest-query":  wire.DigestQuery{},
+	"empty-digest-reply":  wire.DigestReply{},
 
 	"presence": wire.Presence{
 		Origin: "us-east", Session: replica(3), ID: 77, Collection: crdt.Dot{Replica: replica(1), Seq: 9}, Document: "d", Data: []byte("here"),
@@ -292,6 +297,14 @@ func messages() *rapid.Generator[wire.Message] {
 		}),
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			return wire.VectorQuery{Origin: name.Draw(t, "origin"), Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id")}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.ShareRequest{
+				Origin: name.Draw(t, "origin"), Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id"),
+				To: name.Draw(t, "to"), Replica: id.Draw(t, "replica"), Collection: crdt.Dot{Replica: id.Draw(t, "collection"), Seq: rapid.Uint64().Draw(t, "seq")},
+				Document: name.Draw(t, "document"), Path: name.Draw(t, "path"), Up: rapid.Bool().Draw(t, "up"),
+				Amount: rapid.Uint64().Draw(t, "amount"), Seen: rapid.Uint64().Draw(t, "seen"),
+			}
 		}),
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			return wire.VectorReply{Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id"), RegionAck: ack.Draw(t, "ack")}
