@@ -1,0 +1,161 @@
+// Limit measures how near Meridian comes to what its parts can do together: HTTP,
+// Badger, QUIC. It runs a bare pipe of them, without any semantics, and Meridian,
+// in turn, under the same load on the same machine, and prints the ratios.
+//
+//	go run ./e2e/limit
+//	go run ./e2e/limit --rounds 5 --duration 10s --case write,read
+//
+// The pipe takes a PUT, commits the body and an entry of a log in one transaction
+// of Badger for all writes that wait, answers, and sends what was committed over
+// one QUIC stream to each of the others, which do the same with it. There are no
+// versions, no causality, no merging, no checks, and one region cannot be told
+// from the other's writes: it is what nobody who uses these parts can beat.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/meridiandb/meridian/cmd/bench"
+)
+
+const module = "github.com/meridiandb/meridian"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == "pipe" {
+		err = pipeMain(ctx, os.Args[2:])
+	} else {
+		err = measure(ctx, os.Args[1:])
+	}
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "limit:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// A figure is something that both are measured by.
+type figure struct {
+	name, unit string
+	// load is Meridian's; the pipe's is limit if there is one, else the same.
+	load  bench.Config
+	limit *bench.Config
+	// constant makes the pipe answer reads with a constant.
+	constant bool
+	regions  int
+	value    func(*bench.Report) float64
+	// goal is the share of the pipe's figure that Meridian is meant to reach.
+	goal float64
+}
+
+func perSecond(r *bench.Report) float64 { return r.Total.PerSecond }
+
+func visiblePerSecond(r *bench.Report) float64 { return r.Replication.VisiblePerSecond }
+
+// figures are all there are. The writes of the pipe are always of 200 bytes.
+func figures() []figure {
+	write := bench.Config{Workload: "update", Type: bench.TypeRegister, Size: 200, Fields: 1, Clients: 64, Records: 10_000, Keys: bench.KeysUniform}
+	update := write
+	update.Type, update.Size, update.Fields = bench.TypeDocument, 1000, 10
+	read := write
+	read.Workload = "C"
+	return []figure{
+		{name: "write", unit: "durable writes of 200 bytes, a register", load: write, regions: 1, value: perSecond, goal: 0.70},
+		{name: "update", unit: "durable updates of a field in 1 KB, a document", load: update, limit: &write, regions: 1, value: perSecond, goal: 0.55},
+		{name: "read", unit: "reads of 200 bytes, against a constant answer", load: read, constant: true, regions: 1, value: perSecond, goal: 0.80},
+		{name: "replicate", unit: "writes of 200 bytes visible in three regions", load: write, regions: 3, value: visiblePerSecond, goal: 0.60},
+	}
+}
+
+func measure(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("limit", flag.ExitOnError)
+	rounds := fs.Int("rounds", 3, "how often each is measured, in turn")
+	duration := fs.Duration("duration", 5*time.Second, "how long each is measured")
+	warmup := fs.Duration("warmup", time.Second, "how long the load runs before that")
+	only := fs.String("case", "", "which figures: write, update, read, replicate (default all)")
+	verbose := fs.Bool("v", false, "show each report")
+	program := fs.String("meridian", "", "the program to measure (default this source)")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "limit-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if *program == "" {
+		*program = filepath.Join(dir, "meridian")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", *program, module).CombinedOutput(); err != nil {
+			return fmt.Errorf("build meridian: %w\n%s", err, out)
+		}
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "FIGURE\tPIPE/S\tMERIDIAN/S\tRATIO\tOF ROUNDS\tGOAL")
+	for _, f := range figures() {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), f.name) {
+			continue
+		}
+		var pipes, ours, ratios []float64
+		for range *rounds {
+			f.load.Duration, f.load.Warmup, f.load.Collection = *duration, *warmup, "limit"
+			limit := f.load
+			if f.limit != nil {
+				limit = *f.limit
+				limit.Duration, limit.Warmup, limit.Collection = *duration, *warmup, "limit"
+			}
+			theirs, err := runPipe(ctx, f, limit)
+			if err != nil {
+				return err
+			}
+			f.load.Regions, f.load.Program = f.regions, *program
+			own, err := bench.Run(ctx, f.load)
+			if err != nil {
+				return err
+			}
+			if *verbose {
+				fmt.Fprintf(os.Stderr, "== %s: pipe\n%s\n== %s: meridian\n%s\n", f.name, theirs, f.name, own)
+			}
+			pipes, ours = append(pipes, f.value(theirs)), append(ours, f.value(own))
+			ratios = append(ratios, f.value(own)/f.value(theirs))
+		}
+		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.0f %%\t%.0f–%.0f %%\t%.0f %%\n", f.unit, median(pipes), median(ours),
+			100*median(ratios), 100*slices.Min(ratios), 100*slices.Max(ratios), 100*f.goal)
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func median(v []float64) float64 {
+	sorted := slices.Sorted(slices.Values(v))
+	return sorted[len(sorted)/2]
+}
+
+// runPipe measures a pipe of as many processes as the figure has regions.
+func runPipe(ctx context.Context, f figure, load bench.Config) (_ *bench.Report, err error) {
+	pipes, err := startPipes(ctx, f.regions, f.constant)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if stopErr := pipes.stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	load.Addrs = pipes.urls
+	return bench.Run(ctx, load)
+}
