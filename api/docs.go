@@ -30,10 +30,19 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 	if open && accepts(r, MediaSiblings) {
 		status, media, rep = http.StatusMultipleChoices, siblingsMedia, siblings
 	}
-	tag := documentETag(&d, rep)
 	h := x.Header()
-	h["Etag"] = []string{tag}
 	h["Cache-Control"] = revalidate
+	var shared *rendering
+	if rep == plain {
+		shared = sharedRendering(&d)
+	}
+	tag := ""
+	if shared != nil {
+		tag, h["Etag"] = shared.etag[0], shared.etag
+	} else {
+		tag = documentETag(&d, rep)
+		x.set("Etag", tag)
+	}
 	if open {
 		h["Vary"] = varyAccept
 	}
@@ -49,6 +58,10 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 		x.empty(r, http.StatusNotModified)
 		return nil
 	}
+	if shared != nil {
+		x.answer(r, status, media, shared.body)
+		return nil
+	}
 	buf := newBuffer()
 	defer buf.release()
 	if rep == siblings {
@@ -59,6 +72,26 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 	buf.b = append(buf.b, '\n')
 	x.answer(r, status, media, buf.b)
 	return nil
+}
+
+// A rendering is the plain answer to a read of a document, shared by all of them.
+type rendering struct {
+	etag []string // as a header's value
+	body []byte
+}
+
+// sharedRendering returns the answer of a document that is kept for further
+// readers, nil for others.
+func sharedRendering(d *region.Document) *rendering {
+	shared, _ := d.Derive(func() any {
+		body := make([]byte, 0, value.Size(d.View.Value)+1)
+		return &rendering{
+			etag: []string{documentETag(d, plain)},
+			body: append(value.Append(body, d.View.Value, value.Options{}), '\n'),
+		}
+	})
+	r, _ := shared.(*rendering)
+	return r
 }
 
 // readDoc reads the document of the path, once the request's token holds.
@@ -83,6 +116,7 @@ func (s *Server) readDoc(x *exchange, r *http.Request) (d region.Document, opts 
 		return d, opts, err
 	}
 	x.saw(d.Have)
+	x.common = true
 	return d, opts, nil
 }
 
@@ -332,7 +366,7 @@ func (s *Server) answerReceipt(x *exchange, r *http.Request, receipt *core.Recei
 	buf.b = appendString(buf.b, d.ID)
 	if d.Exists {
 		tag := etagOf(d.Tag, d.Collection.Revision, plain)
-		x.Header()["Etag"] = []string{tag}
+		x.set("Etag", tag)
 		buf.b = append(buf.b, `,"etag":`...)
 		buf.b = appendString(buf.b, tag)
 	}

@@ -65,6 +65,9 @@ type exchange struct {
 	// the last token it got loses nothing, not even by an error.
 	asked, have crdt.Vector
 	hasHave     bool
+	// common says that other answers are likely to carry the same token.
+	common bool
+	values []string // room for values of headers
 
 	deadline time.Time // up to which the request waits, once that was asked
 	acks     acks
@@ -80,6 +83,20 @@ func (x *exchange) saw(have crdt.Vector) { x.have, x.hasHave = have, true }
 // Unwrap lets http.ResponseController reach the connection.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
+// headerValues is how many headers of an answer have values of their own.
+const headerValues = 4
+
+// set sets a header, whose name is in canonical form. The values of an answer
+// share their room, which is not used again: whoever serves may keep the header.
+func (x *exchange) set(name, value string) {
+	if len(x.values) == cap(x.values) {
+		x.values = make([]string, 0, headerValues)
+	}
+	x.values = append(x.values, value)
+	n := len(x.values)
+	x.Header()[name] = x.values[n-1 : n : n]
+}
+
 // WriteHeader adds the headers that every answer carries.
 func (x *exchange) WriteHeader(status int) {
 	if x.status != 0 {
@@ -91,10 +108,10 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	h := x.Header()
 	h[HeaderRegion] = x.s.regionName
-	token := encodeToken(x.have.Join(x.asked))
-	h[HeaderToken] = []string{token}
+	token := x.s.token(x.have.Join(x.asked), x.common)
+	h[HeaderToken] = token
 	if x.cookie.wanted {
-		x.setCookie(token)
+		x.setCookie(token[0])
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
@@ -113,10 +130,10 @@ func (x *exchange) answer(r *http.Request, status int, media []string, body []by
 	if _, ok := h["Cache-Control"]; !ok {
 		h["Cache-Control"] = noStore
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	x.set("Content-Length", strconv.Itoa(len(body)))
 	h["X-Content-Type-Options"] = noSniff
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		h[HeaderStaleness] = []string{strconv.FormatInt(max(x.s.region.Staleness(), 0).Milliseconds(), 10)}
+		x.set(HeaderStaleness, strconv.FormatInt(max(x.s.region.Staleness(), 0).Milliseconds(), 10))
 	}
 	x.WriteHeader(status)
 	if r.Method != http.MethodHead {

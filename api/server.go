@@ -33,6 +33,7 @@ type Server struct {
 	syncs  atomic.Int64
 
 	requests, waiters, feeds, backups atomic.Int64
+	lastToken                         atomic.Pointer[knownToken]
 	// closing ends when Run stops taking requests; it cuts waits short.
 	closing context.Context
 	close   context.CancelFunc

@@ -25,6 +25,26 @@ func encodeToken(v crdt.Vector) string {
 	return tokenEncoding.EncodeToString(b)
 }
 
+// A knownToken is the token of a vector as a header's value.
+type knownToken struct {
+	of     crdt.Vector
+	header []string
+}
+
+// token returns the token of a vector as a header's value. That of the last
+// answer whose token was a common one is at hand.
+func (s *Server) token(v crdt.Vector, common bool) []string {
+	if !common {
+		return []string{encodeToken(v)}
+	}
+	known := s.lastToken.Load()
+	if known == nil || known.of.Compare(v) != crdt.Equal {
+		known = &knownToken{v, []string{encodeToken(v)}}
+		s.lastToken.Store(known)
+	}
+	return known.header
+}
+
 // decodeToken reads what encodeToken writes and nothing else.
 func decodeToken(s string) (crdt.Vector, error) {
 	if len(s) > MaxTokenBytes {

@@ -48,6 +48,9 @@ type Config struct {
 	// PeerMailbox is how many messages of peers may wait for the owner, each up
 	// to about 1 MiB; the links are held back beyond that. Default DefaultPeerMailbox.
 	PeerMailbox int
+	// ReadCacheBytes bounds the documents kept for readers, by an estimate. Default
+	// DefaultReadCacheBytes.
+	ReadCacheBytes int
 	// Streams is how many catch-up streams are served at a time. Default DefaultStreams.
 	Streams int
 	// Clock reads the wall clock. Default time.Now.
@@ -97,6 +100,9 @@ func (c *Config) Validate() error {
 	if _, self := c.Peers[c.Region]; self {
 		return fmt.Errorf("%w: the peers of %s include itself", core.ErrInvalid, c.Region)
 	}
+	if c.ReadCacheBytes < 0 {
+		return fmt.Errorf("%w: a cache of %d bytes", core.ErrInvalid, c.ReadCacheBytes)
+	}
 	if c.Topology.Kind == "" {
 		c.Topology.Kind = topology.Mesh
 	}
@@ -105,6 +111,9 @@ func (c *Config) Validate() error {
 	}
 	if c.PeerMailbox == 0 {
 		c.PeerMailbox = DefaultPeerMailbox
+	}
+	if c.ReadCacheBytes == 0 {
+		c.ReadCacheBytes = DefaultReadCacheBytes
 	}
 	if c.Streams == 0 {
 		c.Streams = DefaultStreams

@@ -11,7 +11,8 @@ import (
 	"github.com/meridiandb/meridian/region/store"
 )
 
-// A Document is one document as this region has it.
+// A Document is one document as this region has it. View and Versions may be
+// shared with others who read it, and must not be changed.
 type Document struct {
 	ID         string
 	Collection *core.Collection
@@ -22,6 +23,8 @@ type Document struct {
 	Versions []crdt.Version
 	// Have is the region's vector at the moment of the read: the client's token.
 	Have crdt.Vector
+
+	kept *kept // nil unless it is kept for further readers
 }
 
 // ListOptions say which documents to list, by id.
@@ -108,13 +111,21 @@ func (r *Region) Wait(ctx context.Context, v crdt.Vector) error {
 // Get reads one document. A document that is not there is no error: its View
 // says that it does not exist.
 func (r *Region) Get(_ context.Context, collection, id string) (Document, error) {
-	catalog := r.published.Load().catalog
-	col, err := catalog.Collection(collection)
+	p := r.published.Load()
+	col, err := p.catalog.Collection(collection)
 	if err != nil {
 		return Document{}, err
 	}
 	if err := core.CheckID(id); err != nil {
 		return Document{}, err
+	}
+	r.metrics.read(col, 1)
+	key := store.DocKey{Collection: col.Incarnation, ID: id}
+	kept, generation := r.cache.get(key, p)
+	if kept != nil {
+		d := kept.doc
+		d.kept, d.Have = kept, p.have
+		return d, nil
 	}
 	// The vector must not be older than the document nor newer: one snapshot.
 	snap := r.store.Snapshot()
@@ -123,16 +134,19 @@ func (r *Region) Get(_ context.Context, collection, id string) (Document, error)
 	if err != nil {
 		return Document{}, readError(err)
 	}
-	record, err := snap.Doc(store.DocKey{Collection: col.Incarnation, ID: id})
+	record, err := snap.Doc(key)
 	if err != nil {
 		return Document{}, readError(err)
 	}
-	r.metrics.read(col, 1)
 	d := Document{ID: id, Collection: col, Have: have}
 	if record == nil {
 		return d, nil
 	}
-	return d, d.fill(catalog, record)
+	if err := d.fill(p.catalog, record); err != nil {
+		return d, err
+	}
+	d.kept = r.cache.put(key, d, p.catalog, len(record), generation)
+	return d, nil
 }
 
 func readError(err error) error { return fmt.Errorf("%w: %w", ErrStorage, err) }

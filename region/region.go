@@ -34,6 +34,7 @@ type Region struct {
 	started time.Time
 
 	published atomic.Pointer[published]
+	cache     *readCache
 	acks      *ackTracker
 	moments   *moments
 	metrics   *metrics
@@ -86,6 +87,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		links:   map[string]transport.Link{},
 		acks:    newAckTracker(cfg.Region),
 		moments: newMoments(cfg.Region, cfg.Clock),
+		cache:   newReadCache(cfg.ReadCacheBytes),
 		metrics: newMetrics(),
 		watches: newWatchHub(),
 	}
@@ -352,7 +354,10 @@ func (o *owner) commit(b *store.Batch) error {
 		return nil
 	}
 	start := time.Now()
-	if err := o.store.Commit(b); err != nil {
+	o.cache.committing(b)
+	err := o.store.Commit(b)
+	o.cache.committed(b)
+	if err != nil {
 		o.metrics.commitErrors.Inc()
 		return err
 	}

@@ -92,13 +92,17 @@ func (w *digester) slot(s *slot) {
 	w.uint(0)
 }
 
+// digestHeads is room for the heads of most documents. With the last encoded size
+// it makes a guess at what is digested, which need not be right.
+const digestHeads = 128
+
 // Digest implements [crdt.State]. That of a document that does not exist is
 // zero: a deleted one is forgotten when its deletion is stable.
 func (d *Doc) Digest() (sum [crdt.DigestSize]byte) {
 	if !d.heads.Visible() {
 		return sum
 	}
-	var w digester
+	w := digester{make([]byte, 0, 2*d.size+digestHeads)}
 	for _, h := range d.heads.All() {
 		w.marks([]mark{{tag{dot: h.Dot}, h.Stamp}})
 		w.uint(uint64(h.Delete))

@@ -191,8 +191,15 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 
 const metaFormat = 1
 
+// Sizes to make room for: the core's record but for its vector, and the most of a dot.
+const (
+	metaSize = 64
+	dotSize  = 26
+)
+
 func (c *Core) encodeMeta() []byte {
-	b := append([]byte{metaFormat}, c.replica[:]...)
+	b := make([]byte, 0, metaSize+dotSize*c.have.Len())
+	b = append(append(b, metaFormat), c.replica[:]...)
 	if c.synced {
 		b = append(b, 1)
 	} else {
@@ -379,6 +386,10 @@ func (c *Core) finish() error {
 	return nil
 }
 
+// recordGrowth is by how much a record may outgrow the last one before its
+// buffer has to grow.
+const recordGrowth = 64
+
 func (c *Core) flush(e *entry) error {
 	e.dirty = false
 	c.trimState(e.state)
@@ -393,7 +404,7 @@ func (c *Core) flush(e *entry) error {
 		c.cache.remove(e)
 		return nil
 	}
-	record, err := r.append(nil)
+	record, err := r.append(make([]byte, 0, max(e.size-entryOverhead, 0)+recordGrowth))
 	if err != nil {
 		return fmt.Errorf("document %q: %w", e.key.ID, err)
 	}
