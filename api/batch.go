@@ -27,7 +27,8 @@ func (s *Server) postBatch(x *exchange, r *http.Request) error {
 	if err := needJSON(r); err != nil {
 		return err
 	}
-	q := parseQuery(r, paramAcks)
+	q := parseQuery(r, paramAcks, paramFallback)
+	x.askFallback(&q)
 	if err := x.askAcks(&q); err != nil {
 		return err
 	}
@@ -38,6 +39,9 @@ func (s *Server) postBatch(x *exchange, r *http.Request) error {
 	}
 	w, err := s.parseBatch(r)
 	if err != nil {
+		return err
+	}
+	if err := x.goHome(r, w.Docs); err != nil {
 		return err
 	}
 	if err := x.await(r); err != nil {

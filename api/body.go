@@ -12,7 +12,10 @@ import (
 
 // A buffer is reused between requests: what is read into it, or written from
 // it, must not be kept.
-type buffer struct{ b []byte }
+type buffer struct {
+	b    []byte
+	held bool // until the end of the request
+}
 
 const (
 	// firstRead is how much room a body gets before any of it has arrived.
@@ -26,6 +29,9 @@ var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, firs
 func newBuffer() *buffer { return buffers.Get().(*buffer) }
 
 func (b *buffer) release() {
+	if b.held {
+		return
+	}
 	if cap(b.b) <= maxPooledBuffer {
 		b.b = b.b[:0]
 		buffers.Put(b)
@@ -56,6 +62,9 @@ func readBody(r *http.Request, limit int) (*buffer, error) {
 			buf.release()
 			return nil, problemf(tooLarge, "the body has more than the %d bytes that are taken here", limit)
 		case errors.Is(err, io.EOF):
+			if x, ok := r.Body.(*heldBody); ok {
+				x.buf, buf.held = buf, true
+			}
 			return buf, nil
 		case err != nil:
 			buf.release()

@@ -25,18 +25,20 @@ type collectionInfo struct {
 	// concurrently, goes by the name.
 	Shadowed bool `json:"shadowed,omitempty"`
 	Deleted  bool `json:"deleted,omitempty"`
+	// Homes are how it stands with the homes.
+	Homes []homeState `json:"homes,omitempty"`
 	// PolicyHash is that of the policy's script.
 	PolicyHash string `json:"policy_hash,omitempty"`
 }
 
-var infoMembers = []string{"name", "incarnation", "revision", "created", "implicit", "shadowed", "deleted", "policy_hash"}
+var infoMembers = []string{"name", "incarnation", "revision", "created", "implicit", "shadowed", "deleted", "homes", "policy_hash"}
 
 // collectionJSON writes a collection: its settings, as PUT takes them, and what
 // else is to be known.
 func collectionJSON(c *core.Collection) (json.RawMessage, error) {
 	info, err := json.Marshal(collectionInfo{
 		Name: c.Name, Incarnation: c.Incarnation.String(), Revision: c.Revision, Created: formatTime(c.Born.Time()),
-		Implicit: !c.Explicit, Shadowed: c.Shadowed, Deleted: c.Deleted, PolicyHash: conflict.Hash(c.Settings.Policy),
+		Implicit: !c.Explicit, Shadowed: c.Shadowed, Deleted: c.Deleted, Homes: homeStates(c), PolicyHash: conflict.Hash(c.Settings.Policy),
 	})
 	if err != nil {
 		return nil, err
@@ -176,6 +178,9 @@ func (s *Server) deleteCollection(x *exchange, r *http.Request) error {
 		return err
 	}
 	if err := x.await(r); err != nil {
+		return err
+	}
+	if err := x.wholeHome(r, pathParam(r, "collection")); err != nil {
 		return err
 	}
 	// Its documents are deleted first, which can take many changes: there is no

@@ -100,12 +100,18 @@ func (s *Server) readDoc(x *exchange, r *http.Request) (d region.Document, opts 
 	if err != nil {
 		return d, opts, err
 	}
-	q := parseQuery(r, "types", paramRead)
+	q := parseQuery(r, "types", paramRead, paramFallback)
 	opts.Types = q.flag("types")
+	x.askFallback(&q)
 	if q.err != nil {
 		return d, opts, q.err
 	}
-	quorum, err := x.parseRead(&q)
+	var quorum core.Quorum
+	if q.text(paramRead) == readHome {
+		err = x.readHome(r, collection, id)
+	} else {
+		quorum, err = x.parseRead(&q)
+	}
 	if err != nil {
 		return d, opts, err
 	}
@@ -300,7 +306,8 @@ func (s *Server) writeDoc(x *exchange, r *http.Request, w core.DocWrite) error {
 // write makes a write of one document under the request's headers: token,
 // preconditions, base.
 func (s *Server) write(x *exchange, r *http.Request, w core.DocWrite) (receipt core.Receipt, err error) {
-	q := parseQuery(r, paramAcks)
+	q := parseQuery(r, paramAcks, paramFallback)
+	x.askFallback(&q)
 	if err := x.askAcks(&q); err != nil {
 		return receipt, err
 	}
@@ -308,6 +315,9 @@ func (s *Server) write(x *exchange, r *http.Request, w core.DocWrite) (receipt c
 		return receipt, err
 	}
 	if w.BaseTag, err = parseBase(r.Header.Get(HeaderBase)); err != nil {
+		return receipt, err
+	}
+	if err := x.goHome(r, []core.DocWrite{w}); err != nil {
 		return receipt, err
 	}
 	if err := x.await(r); err != nil {

@@ -24,6 +24,7 @@ const (
 	HeaderConflictCount = "Meridian-Conflict-Count"
 	HeaderAcked         = "Meridian-Acked"
 	HeaderRead          = "Meridian-Read"
+	HeaderVia           = "Meridian-Via"
 )
 
 // Media types of bodies.
@@ -73,6 +74,11 @@ type exchange struct {
 	acks     acks
 	cookie   cookieUse
 	keyed
+
+	body heldBody
+	via  []string // regions through which the request came here
+	// fallback lets a region that is fresh enough answer if this one is not.
+	fallback bool
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -166,6 +172,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := exchanges.Get().(*exchange)
 	*x = exchange{ResponseWriter: w, s: s, cookie: cookieOf(r)}
+	x.via, _ = r.Context().Value(forwardedKey{}).([]string)
+	x.holdBody(r)
 	defer func() { s.finish(x, r, start, recover()) }()
 	if isProbe(r) {
 		s.router.ServeHTTP(x, r)
@@ -182,7 +190,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.requests.Add(-1)
-	if err := s.crossOrigin.Check(r); err != nil {
+	if err := s.crossOrigin.Check(r); err != nil && x.via == nil {
 		x.fail(r, problemf(crossOrigin, "%v", err))
 		return
 	}
@@ -215,6 +223,7 @@ func (s *Server) finish(x *exchange, r *http.Request, start time.Time, reason an
 			slog.String("path", r.URL.EscapedPath()), slog.Int("status", x.status),
 			slog.Duration("took", took), slog.String("from", r.RemoteAddr))
 	}
+	x.releaseBody()
 	*x = exchange{}
 	exchanges.Put(x)
 }

@@ -46,10 +46,11 @@ func once(h handler) handler {
 			_, _ = io.WriteString(sum, part)
 		}
 		x.key, x.asks = hashKey(x.principal(), key), sum
-		r.Body = struct {
+		body := x.body.ReadCloser
+		x.body.ReadCloser = struct {
 			io.Reader
 			io.Closer
-		}{io.TeeReader(r.Body, sum), r.Body}
+		}{io.TeeReader(body, sum), body}
 		return h(x, r)
 	}
 }

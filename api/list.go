@@ -11,7 +11,8 @@ import (
 // listDocs answers GET of a collection's documents.
 func (s *Server) listDocs(x *exchange, r *http.Request) error {
 	collection := pathParam(r, "collection")
-	q := parseQuery(r, "prefix", "limit", "cursor", "types", paramAt)
+	q := parseQuery(r, "prefix", "limit", "cursor", "types", paramAt, paramFallback)
+	x.askFallback(&q)
 	prefix, limit := q.text("prefix"), q.count("limit", DefaultListLimit, MaxListLimit)
 	opts := value.Options{Types: q.flag("types")}
 	if q.err != nil {

@@ -112,6 +112,7 @@ var (
 	keyReused        = &kind{"key-reused", 422, "Idempotency key was used before", false, "Idempotency-Key was given with another request within the last 24 hours: another body, path, media type or precondition. Use a new key for each request, and the same only to repeat it."}
 	notObject        = &kind{"not-an-object", 422, "Not an object", false, "The root of a document is a JSON object."}
 	tooDeep          = &kind{"too-deep", 422, "Nested too deeply", false, "Arrays and objects are nested deeper than allowed."}
+	severalHomes     = &kind{"several-homes", 422, "Several homes", false, "Documents of one request have different strict homes, and no region may write to all of them. Write them one by one, or move a home."}
 	inexactNumber    = &kind{"inexact-number", 422, "Number cannot be kept exactly", false, "Integers go to 2^63-1, other numbers are 64-bit floats; a number that would be rounded is refused. Send it as a string, or with fewer digits."}
 	upgradeRequired  = &kind{"upgrade-required", 426, "WebSocket needed", false, "The route speaks over a WebSocket. Let an Automerge repository connect to it."}
 	busy             = &kind{"busy", 429, "Busy", true, "The region has as much to do as it takes on. Wait as long as Retry-After says."}
@@ -121,6 +122,9 @@ var (
 	catchingUp       = &kind{"catching-up", 503, "Catching up", true, "The region has just started and has not met a peer yet (it waits for one for two seconds), or its store is new or was rolled back and does not hold yet what its peers hold."}
 	behind           = &kind{"behind", 503, "Region is behind", true, "The region has not yet received all that Meridian-Token names. \"lag\" says how much is missing. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or ask another region."}
 	noQuorum         = &kind{"no-quorum", 503, "Not enough regions", true, "The read asked for more regions than answered in time, or what they hold did not arrive. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or for fewer regions by read=."}
+	homeAway         = &kind{"home-unreachable", 503, "Home cannot be reached", true, "Another region is the strict home of these documents and cannot be reached from here. The request has not been carried out. Wait as long as Retry-After says, or ask a region that reaches the home."}
+	homePending      = &kind{"home-pending", 503, "Home is not established yet", true, "The region is to be the home and is not yet: not all regions are known to have stopped taking writes, or the last writes of the former home have not arrived. Wait as long as Retry-After says."}
+	noAuthority      = &kind{"no-authority", 503, "Home has no authority", false, "The region is home by name, but its store was replaced since, or it has never been heard: what it had taken may be missing. Grant it again: POST /v1/collections/{name}/home."}
 	notReady         = &kind{"not-ready", 503, "Not ready", true, "The region does not serve yet, or any more."}
 	stopped          = &kind{"stopped", 503, "Stopping", true, "The region is shutting down. Other regions serve."}
 	storage          = &kind{"storage", 503, "Storage failed", true, "The region's disk failed. Nothing that was acknowledged is lost; the region recovers or other regions serve."}
@@ -133,9 +137,9 @@ var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
 	misfit, tooManySiblings, noShare, shareAway, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
-	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber,
+	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber, severalHomes,
 	upgradeRequired,
-	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, notReady, stopped, storage, timeout, full,
+	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, homePending, noAuthority, notReady, stopped, storage, timeout, full,
 }
 
 // byError says which problem an error is. The first that matches counts: the
@@ -171,6 +175,10 @@ var byError = []struct {
 	{core.ErrNoShare, noShare},
 	{core.ErrExists, exists},
 	{core.ErrTooBig, tooLarge},
+	{core.ErrSeveralHomes, severalHomes},
+	{core.ErrHomePending, homePending},
+	{core.ErrNoAuthority, noAuthority},
+	{core.ErrUnknownReplica, noAuthority},
 	{core.ErrInvalid, invalid},
 	{core.ErrFenced, fenced},
 	{core.ErrCatchingUp, catchingUp},
@@ -182,6 +190,7 @@ var byError = []struct {
 	{region.ErrHandlesFull, busy},
 	{region.ErrBusy, busy},
 	{region.ErrBehind, behind},
+	{region.ErrUnreachable, homeAway},
 	{region.ErrStopped, stopped},
 	{store.ErrFull, full},
 	{store.ErrBatchTooLarge, tooLarge},

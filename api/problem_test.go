@@ -37,6 +37,7 @@ func (b *broken) Cluster(context.Context) (region.ClusterStatus, error) {
 func (b *broken) Collection(string) (*core.Collection, error) {
 	return nil, core.ErrUnknownCollection
 }
+func (b *broken) ServeForwarded(region.Serve) {}
 func (b *broken) Write(context.Context, core.Write) (core.Receipt, error) {
 	return core.Receipt{}, b.write
 }
@@ -67,6 +68,11 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{core.ErrPrecondition, precondition},
 		{core.ErrBaseGone, baseGone},
 		{core.ErrInvalid, invalid},
+		{core.ErrSeveralHomes, severalHomes},
+		{core.ErrHomePending, homePending},
+		{core.ErrNoAuthority, noAuthority},
+		{core.ErrUnknownReplica, noAuthority},
+		{region.ErrUnreachable, homeAway},
 		{core.ErrExists, exists},
 		{core.ErrFenced, fenced},
 		{core.ErrCatchingUp, catchingUp},

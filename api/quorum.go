@@ -18,11 +18,16 @@ import (
 const (
 	paramAcks = "acks"
 	paramRead = "read"
+	// paramFallback says what is done about a token that is not met in time.
+	paramFallback = "fallback"
 )
 
 const (
 	readLocal  = "local"
 	readQuorum = "quorum"
+	readHome   = "home"
+	// fallbackForward lets a region answer that is fresh enough.
+	fallbackForward = "forward"
 )
 
 // acks is what a write asks of other regions, and what came of it.
@@ -49,6 +54,17 @@ func (x *exchange) askAcks(q *query) error {
 	quorum, err := x.quorum(paramAcks, text)
 	x.acks.asked, x.acks.wanted, x.acks.quorum = text, text, quorum
 	return err
+}
+
+// askFallback reads ?fallback=.
+func (x *exchange) askFallback(q *query) {
+	switch text := q.text(paramFallback); {
+	case q.err != nil || !q.values.Has(paramFallback):
+	case text == fallbackForward:
+		x.fallback = len(x.via) == 0 // once
+	default:
+		q.err = problemf(malformedRequest, "the query parameter %q can only be %q", paramFallback, fallbackForward)
+	}
 }
 
 // quorum reads what a parameter or setting says.

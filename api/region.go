@@ -93,6 +93,18 @@ type Region interface {
 	Cluster(ctx context.Context) (region.ClusterStatus, error)
 	Convergence(ctx context.Context) (region.Convergence, error)
 	Backup(ctx context.Context, out io.Writer, base *region.BackupBase) (backup.Header, backup.Summary, error)
+	// SetHome moves, claims or takes a strict home.
+	SetHome(ctx context.Context, ask core.SetHome) (core.HomeReceipt, error)
+	// Authority returns nil if the region has authority over a document that has a home,
+	// and AwaitAuthority waits for it while it is only pending.
+	Authority(incarnation crdt.Dot, id string) error
+	AwaitAuthority(ctx context.Context, incarnation crdt.Dot, id string) error
+	// Fresh names regions that can be reached and hold v, the nearest first.
+	Fresh(v crdt.Vector) []string
+	// Forward has another region answer a request, and ServeForwarded says who
+	// answers those of others.
+	Forward(ctx context.Context, to string, request []byte) ([]byte, error)
+	ServeForwarded(s region.Serve)
 	// Staleness is the age of the news of the peer that was heard least recently.
 	Staleness() time.Duration
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -14,7 +15,11 @@ func handle(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := w.(*exchange)
 		x.route = routeOf(r)
-		if err := h(x, r); err != nil {
+		err := h(x, r)
+		if err != nil {
+			err = x.elsewhere(r, err)
+		}
+		if err != nil && !errors.Is(err, errForwarded) {
 			x.fail(r, err)
 		}
 	}
@@ -37,6 +42,8 @@ func (s *Server) routes() chi.Router {
 	get(collection, s.getCollection)
 	m.Put(collection, handle(s.putCollection))
 	m.Delete(collection, handle(s.deleteCollection))
+
+	m.Post(collection+"/home", handle(s.postHome))
 
 	get(collection+"/docs", s.listDocs)
 	m.Post(collection+"/docs", handle(once(s.createDoc)))
@@ -76,15 +83,6 @@ func (s *Server) routes() chi.Router {
 
 	get(ProblemPath, s.explainProblems)
 	get(ProblemPath+"{name}", s.explainProblems)
-
-	for name, files := range s.cfg.Pages {
-		serve := http.StripPrefix("/"+name, http.FileServerFS(files))
-		get("/"+name+"/*", func(x *exchange, r *http.Request) error {
-			x.Header()["Cache-Control"] = revalidate
-			serve.ServeHTTP(x, r)
-			return nil
-		})
-	}
 
 	m.NotFound(handle(func(*exchange, *http.Request) error {
 		return problemf(noRoute, "nothing is served under this path; the routes start with /v1/ and do not end in a slash")

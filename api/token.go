@@ -81,6 +81,12 @@ func (x *exchange) await(r *http.Request) error {
 	if x.s.region.Have().Covers(v) {
 		return nil
 	}
+	if wait, says := prefersWait(r.Header); x.fallback && (!says || wait == 0) {
+		// Whoever does not say how long to wait is answered sooner elsewhere.
+		if err := x.fresher(r); err != nil {
+			return err
+		}
+	}
 	leave, err := x.queue()
 	if err != nil {
 		return err
@@ -95,6 +101,11 @@ func (x *exchange) await(r *http.Request) error {
 		}
 		if ctx.Err() == nil {
 			return err
+		}
+		if x.fallback && r.Context().Err() == nil {
+			if err := x.fresher(r); err != nil {
+				return err
+			}
 		}
 		return x.behind(v, wait)
 	}

@@ -15,13 +15,15 @@ const typesUsage = `show counters, sets and texts as {"$counter": 5} and the lik
 
 const readHelp = `--read asks for an answer that is not older than what other regions hold, when they are
 asked: "quorum" (more than half of them), "all", so many, or those that are named. If
-they do not answer in time (--wait) the command fails.`
+they do not answer in time (--wait) the command fails. "home" has the document's home
+answer, which knows its last write.`
 
 // addRead adds the flags of reads across regions.
 func addRead(c *cobra.Command, o *client.ReadOptions) {
 	c.Flags().BoolVar(&o.Types, "types", false, typesUsage)
-	c.Flags().StringVar(&o.Read, "read", "", "be as new as these `regions`: local, quorum, all, a number, or names")
+	c.Flags().StringVar(&o.Read, "read", "", "be as new as these `regions`: local, quorum, all, a number, names, or home")
 	c.Flags().DurationVar(&o.Wait, "wait", 0, "how long the region may wait for others, in whole seconds (default 2s)")
+	c.Flags().BoolVar(&o.Fallback, "fallback", false, "let another region answer that has what was written before, if this one has not (after --wait)")
 }
 
 func newGet(a *app) *cobra.Command {

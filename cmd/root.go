@@ -100,7 +100,8 @@ func newRoot(a *app) *cobra.Command {
 	)
 	for _, c := range []*cobra.Command{
 		newDemo(a), newServe(a), newCerts(a), newBench(a),
-		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newWatchChanges(a), newConflicts(a), newPolicy(a), newStatus(a), newVerify(a),
+		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newWatchChanges(a), newConflicts(a), newPolicy(a), newHome(a),
+		newStatus(a), newVerify(a),
 		newImport(a), newExport(a), newBackup(a), newRestore(a),
 		newVersion(a),
 	} {

@@ -140,6 +140,13 @@ func (t *ackTracker) holdAll(dots []crdt.Dot) (names []string) {
 	return names
 }
 
+// holds reports whether a region is known to hold all of v.
+func (t *ackTracker) holds(region string, v crdt.Vector) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.have[region].Covers(v)
+}
+
 // join makes a waiter, nil if there is nothing to wait for.
 func (t *ackTracker) join(d crdt.Dot, q core.Quorum) (*ackGroup, *ackWaiter) {
 	t.mu.Lock()

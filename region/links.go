@@ -25,6 +25,7 @@ func (h handler) post(e linkEvent) {
 
 func (h handler) LinkUp(l transport.Link) {
 	h.r.metrics.links.up(l)
+	h.r.forwards.linkUp(h.ctx, l)
 	h.post(linkEvent{link: l})
 }
 
@@ -33,10 +34,18 @@ func (h handler) LinkDown(l transport.Link, reason error) {
 		reason = transport.ErrClosed
 	}
 	h.r.metrics.links.down(l)
+	h.r.forwards.linkDown(l)
 	h.post(linkEvent{link: l, down: reason})
 }
 
 func (h handler) Receive(l transport.Link, _ transport.Stream, m wire.Message) {
+	switch m := m.(type) {
+	case wire.Forward, wire.Forwarded:
+		h.r.forwards.received(h.ctx, l, m)
+		return
+	case wire.Hello:
+		h.r.forwards.greeted(l, m.MaxVersion)
+	}
 	h.post(linkEvent{link: l, message: m})
 }
 

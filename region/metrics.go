@@ -26,6 +26,7 @@ type metrics struct {
 	commitBytes            prometheus.Counter
 	streams                *prometheus.CounterVec
 	resent, resentBytes    *prometheus.CounterVec
+	forwarded, served      *prometheus.CounterVec
 
 	collections labels
 	links       linkTotals
@@ -35,6 +36,14 @@ type metrics struct {
 var (
 	commitBuckets = prometheus.ExponentialBuckets(100e-6, 2, 16)
 	writeBuckets  = prometheus.ExponentialBuckets(250e-6, 2, 16)
+)
+
+// Outcomes of a forwarded request, the values of the label "outcome".
+const (
+	forwardAnswered    = "answered"
+	forwardUnreachable = "unreachable"
+	forwardBusy        = "busy"
+	forwardLost        = "lost"
 )
 
 // Outcomes of a catch-up stream, the values of the label "outcome".
@@ -68,6 +77,8 @@ func newMetrics() *metrics {
 		streams:       counters("meridian_catchup_streams_total", "Catch-up streams that a peer asked for.", "peer", "outcome"),
 		resent:        counters("meridian_resent_changes_total", "Changes sent from the log, since a peer lacked them.", "peer"),
 		resentBytes:   counters("meridian_resent_bytes_total", "Bytes of the changes sent from the log, uncompressed.", "peer"),
+		forwarded:     counters("meridian_forwarded_requests_total", "Requests that were to be answered by another region.", "peer", "outcome"),
+		served:        counters("meridian_forwarded_served_total", "Requests that another region forwarded, and whether they were answered.", "peer", "outcome"),
 		links:         linkTotals{peers: map[string]*linkTotal{}},
 	}
 }
@@ -75,7 +86,7 @@ func newMetrics() *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.writes, m.reads, m.refused, m.applied, m.writeSeconds, m.commitSeconds, m.stepSeconds, m.commitErrors, m.restarts,
-		m.commitBytes, m.streams, m.resent, m.resentBytes,
+		m.commitBytes, m.streams, m.resent, m.resentBytes, m.forwarded, m.served,
 	}
 }
 
@@ -147,6 +158,9 @@ func refusal(err error) string {
 		{core.ErrCatchingUp, "catching_up"},
 		{core.ErrFenced, "fenced"},
 		{core.ErrPrecondition, "precondition"},
+		{core.ErrNotHome, "not_home"},
+		{core.ErrHomePending, "home_pending"},
+		{core.ErrNoAuthority, "no_authority"},
 	} {
 		if errors.Is(err, r.err) {
 			return r.name

@@ -89,21 +89,33 @@ func (r *Region) Staleness() time.Duration {
 // Wait waits until the region holds all of v. When ctx ends first the error is
 // ErrBehind.
 func (r *Region) Wait(ctx context.Context, v crdt.Vector) error {
+	return r.await(ctx, func(p *published) (bool, error) {
+		if p.have.Covers(v) {
+			return true, nil
+		}
+		var lag uint64
+		for _, s := range p.have.Missing(v) {
+			lag += s.To - s.From + 1
+		}
+		return false, fmt.Errorf("%w: it lacks %d changes", ErrBehind, lag)
+	})
+}
+
+// await waits until what is published is as wanted, or ctx ends. It returns the
+// last error that wanted gave.
+func (r *Region) await(ctx context.Context, wanted func(*published) (bool, error)) error {
 	for {
 		p := r.published.Load()
-		if p.have.Covers(v) {
-			return nil
+		ok, err := wanted(p)
+		if ok {
+			return err
 		}
 		select {
 		case <-p.changed:
 		case <-r.stopped:
 			return ErrStopped
 		case <-ctx.Done():
-			var lag uint64
-			for _, s := range p.have.Missing(v) {
-				lag += s.To - s.From + 1
-			}
-			return fmt.Errorf("%w: it lacks %d changes", ErrBehind, lag)
+			return err
 		}
 	}
 }

@@ -39,7 +39,8 @@ type Region struct {
 	moments   *moments
 	metrics   *metrics
 	watches   *watchHub
-	tracer    trace.Tracer        // nil if nothing is traced
+	tracer    trace.Tracer // nil if nothing is traced
+	forwards  *forwarder
 	refused   map[crdt.Dot]string // owned by the owner
 
 	mu    sync.Mutex // of links, which only the owner changes
@@ -48,6 +49,7 @@ type Region struct {
 
 // published is what readers may see: it is durable.
 type published struct {
+	replica    crdt.ReplicaID
 	have       crdt.Vector
 	catalog    *core.Catalog
 	oldestNews time.Time
@@ -91,12 +93,14 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		metrics: newMetrics(),
 		watches: newWatchHub(),
 	}
+	r.forwards = newForwarder(cfg.Region, cfg.NewReplica(), r.metrics.served)
 	c, err := core.New(cfg.core(nil), st)
 	if err != nil {
 		return nil, err
 	}
 	r.published.Store(&published{
-		have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, conflicts: c.Conflicts(), requests: c.Requests(), changed: make(chan struct{}),
+		replica: c.Replica(), have: c.Have(), catalog: c.Catalog(), writable: ErrStopped,
+		conflicts: c.Conflicts(), requests: c.Requests(), changed: make(chan struct{}),
 	})
 	if cfg.Tracing != nil {
 		r.tracer = cfg.Tracing.Tracer(instrumentation)
@@ -129,6 +133,7 @@ func (r *Region) Run(ctx context.Context) error {
 		return o.run()
 	})
 	err := g.Wait()
+	r.forwards.serving.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -369,7 +374,7 @@ func (o *owner) commit(b *store.Batch) error {
 
 func (o *owner) publish(fx core.Effects) {
 	old := o.published.Load()
-	next := &published{fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Conflicts, fx.Requests, old.changed}
+	next := &published{o.core.Replica(), fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Conflicts, fx.Requests, old.changed}
 	if old.have.Compare(fx.Have) == crdt.Equal {
 		o.published.Store(next)
 		return
@@ -388,6 +393,7 @@ func (o *owner) setPeers(plan topology.Plan) {
 		peers[name] = transport.Endpoint{Addr: addr, Dial: plan.Dials(name)}
 	}
 	o.transport.SetPeers(peers)
+	o.forwards.plan.Store(&plan)
 }
 
 // recover goes on after a failed step, with a new core made from what is

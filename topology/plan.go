@@ -10,6 +10,7 @@ type Plan struct {
 	peers  []string
 	routes map[string][]string // origin -> peers, for all origins with a known path to self
 	strays []string            // peers, for the other origins
+	next   map[string]string   // region -> the peer through which it is reached
 }
 
 // Make returns the plan of self. A self that is not a member gets the zero
@@ -23,7 +24,7 @@ func Make(self string, members []string, spec Spec, obs Observations) Plan {
 	up := obs.graph(regions)
 	want := wish(spec.Kind, up)
 	links := want.both(up)
-	p := Plan{self: self, routes: make(map[string][]string, len(regions))}
+	p := Plan{self: self, routes: make(map[string][]string, len(regions)), next: map[string]string{}}
 	for i, name := range regions {
 		if !want[me][i] {
 			continue
@@ -50,6 +51,9 @@ func (p *Plan) route(me int, regions []string, links graph) {
 		}
 		t := newTree(links, regions, origin)
 		p.routes[regions[origin]] = t.neighbours(me, t.isParent)
+		if parents := t.neighbours(me, func(i, j int) bool { return t.isParent(j, i) }); len(parents) > 0 {
+			p.next[regions[origin]] = parents[0]
+		}
 	}
 	root := slices.IndexFunc(near, func(d int) bool { return d != unreachable })
 	t := newTree(links, regions, root)
@@ -65,6 +69,10 @@ func (p Plan) Peers() []string { return p.peers }
 func (p Plan) Dials(peer string) bool {
 	return p.self < peer && slices.Contains(p.peers, peer)
 }
+
+// Next returns the peer through which self reaches a region, by a shortest path
+// of links that are up: the region itself if they are linked, "" if no path is known.
+func (p Plan) Next(region string) string { return p.next[region] }
 
 // Forward reports whether self sends the changes that were made in region
 // origin, which may be self, to the peer as they come, provided that their

@@ -14,7 +14,7 @@ const (
 	DefaultQueueBytes    = 8 << 20
 	DefaultBatchBytes    = 256 << 10
 	DefaultCompressAbove = 4 << 10
-	DefaultMaxBulk       = 4
+	DefaultMaxBulk       = 5 // four for catch-up, and one for what is forwarded
 	DefaultDialTimeout   = 3 * time.Second
 	DefaultBackoffFrom   = 100 * time.Millisecond
 	DefaultBackoffTo     = 2 * time.Second

@@ -38,8 +38,11 @@ type ReadOptions struct {
 	// Types shows counters, sets and texts as such.
 	Types bool
 	// Read is what other regions the answer is to be as new as: "quorum", "all", a
-	// number, or names of regions with commas between them.
+	// number, names of regions with commas between them, or "home".
 	Read string
+	// Fallback lets another region answer that has what the token names, if the one
+	// that is asked has not: at once, or when Wait is over.
+	Fallback bool
 	// Wait is for how long the region may wait for them, and for the token. It is
 	// rounded up to seconds; 0 leaves it to the region.
 	Wait time.Duration
@@ -52,6 +55,9 @@ func (o ReadOptions) query() url.Values {
 	}
 	if o.Read != "" {
 		q.Set("read", o.Read)
+	}
+	if o.Fallback {
+		q.Set("fallback", "forward")
 	}
 	return q
 }

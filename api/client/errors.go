@@ -90,7 +90,7 @@ func (p *ProblemError) Is(target error) bool {
 	case ErrUnknownCollection:
 		return p.Name() == "unknown-collection"
 	case errLagging:
-		return p.Name() == "behind" || p.Name() == "no-quorum" || p.Name() == "busy"
+		return p.Name() == "behind" || p.Name() == "no-quorum" || p.Name() == "busy" || p.Name() == "home-unreachable"
 	}
 	return byStatus[p.Status] == target
 }

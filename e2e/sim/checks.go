@@ -38,6 +38,7 @@ func (n *node) committed(fx core.Effects) bool {
 		n.w.fail("checkI06HaveGrows", "%s says that it has %v, its log has %v", n.name, fx.Have, n.have)
 	}
 	n.catalog = fx.Catalog
+	n.checkHomes()
 	n.checkI13WholeChanges(fx.Batch)
 	for i := range fx.Batch.Docs {
 		k := fx.Batch.Docs[i].Key
@@ -67,6 +68,7 @@ func (n *node) judge(l *store.LogPut, fx core.Effects) bool {
 		w.hist.add(c)
 		w.stats.Changes++
 		w.checkI11Stamps(c)
+		n.checkOneHome(c)
 	}
 	w.tracef("%s commits %v %safter %v", n.name, l.Dot, mutations(c), c.Deps)
 	n.checkI01OneBody(l, c, first)
@@ -277,10 +279,10 @@ func (n *node) checkI06HaveGrows(have crdt.Vector) {
 }
 
 // checkI07OnlyAskedFor: the core writes nothing of itself but what a client
-// asked for, and the announcement of its replica.
+// asked for, the announcement of its replica, and that it has become a home.
 func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 	own, asked, given := map[crdt.Dot]bool{}, map[crdt.Dot]bool{}, map[crdt.Dot]bool{}
-	allowed := 0
+	allowed, homes := 0, 0
 	for _, r := range fx.Replies {
 		switch res := r.Result.(type) {
 		case core.Receipt:
@@ -292,6 +294,10 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 			if r.Err == nil {
 				allowed++
 			}
+		case core.HomeReceipt:
+			if r.Err == nil {
+				homes++
+			}
 		}
 	}
 	for _, l := range fx.Batch.Log {
@@ -301,11 +307,15 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 		ch, _, err := crdt.DecodeChange(l.Change)
 		switch {
 		case err != nil:
-		case len(ch.Mutations) != 1 || !ch.Mutations[0].Collection.IsZero():
+		case !ch.Mutations[0].Collection.IsZero():
 			own[ch.Dot] = true
 			if col, err := fx.Catalog.Collection(ch.Mutations[0].Collection.String()); err == nil && len(col.Settings.Bounds) > 0 {
 				given[ch.Dot] = true // shares may be given away because others ask for them
 			}
+		case strings.HasPrefix(ch.Mutations[0].ID, "h:") && homes > 0:
+			homes--
+		case strings.HasPrefix(ch.Mutations[0].ID, "h:"):
+			n.w.stats.Granted++
 		case strings.HasPrefix(ch.Mutations[0].ID, "c:"):
 			allowed--
 		case ch.Dot.Seq != 1:

@@ -40,6 +40,7 @@ var collections = []struct{ name, settings string }{
 // expected are the errors that a request may be answered with.
 var expected = []error{
 	core.ErrNoShare, core.ErrUnknownCollection, core.ErrPrecondition, core.ErrBaseGone, core.ErrInvalid, core.ErrExists, core.ErrCatchingUp,
+	core.ErrNotHome, core.ErrSeveralHomes, core.ErrHomePending, core.ErrNoAuthority, core.ErrUnknownReplica,
 	crdt.ErrRefused, crdt.ErrConflict, crdt.ErrNotFound, crdt.ErrTooManySiblings, crdt.ErrTooLarge, store.ErrFull,
 }
 
@@ -101,6 +102,11 @@ func (n *node) putCollection(c *client, r *rand.Rand) {
 	}
 	if chance(r, 0.3) {
 		s.Policy = pick(r, conflict.LWW(), conflict.Siblings(), conflict.RegionPriority("ap-south", "us-east"))
+	}
+	if n.catalog != nil {
+		if col, err := n.catalog.Collection(spec.name); err == nil {
+			s.Homes = col.Settings.Homes // it does not mean to change them
+		}
 	}
 	token := c.token
 	n.submit(core.PutCollection{Name: spec.name, Settings: s}, nil, func(rep core.Reply) {
@@ -223,12 +229,17 @@ func (n *node) write(c *client, r *rand.Rand) {
 		write.Docs = append(write.Docs, d)
 	}
 	n.underKey(c, &write, incs)
-	n.sendWrite(c, write, incs)
+	n.sendWrite(c, c.token, write, incs, len(n.w.nodes))
 }
 
-func (n *node) sendWrite(c *client, write core.Write, incs map[int]int64) {
-	token, held := c.token, n.have
+// sendWrite asks for a write, and another region for it if that is its home.
+func (n *node) sendWrite(c *client, token crdt.Vector, write core.Write, incs map[int]int64, hops int) {
+	held := n.have
 	n.submit(write, incs, func(rep core.Reply) {
+		if home := n.w.homeOf(rep.Err); home != nil && hops > 0 && home.have.Covers(token) {
+			home.sendWrite(c, token, write, incs, hops-1)
+			return
+		}
 		res, _ := rep.Result.(core.Receipt)
 		if !n.finished(c, "a write", token, res.Have, rep.Err) {
 			return

@@ -55,6 +55,8 @@ func (w *world) perform(a action) {
 		w.rollback(n, r)
 	case Topology:
 		w.reshape(r)
+	case Homes:
+		n.setHomes(r)
 	default: // classes that befall messages and limits
 	}
 }

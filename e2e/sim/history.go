@@ -43,6 +43,8 @@ type history struct {
 	contents map[versionKey][crdt.DigestSize]byte
 	// gone are acknowledged changes that a rollback took away for good.
 	gone map[crdt.Dot]bool
+	// forced are collections of which a home was taken by force.
+	forced map[crdt.Dot]bool
 }
 
 // versionKey names the versions that a document consists of.
@@ -57,6 +59,7 @@ func (h *history) init() {
 	h.digests = map[string]string{}
 	h.contents = map[versionKey][crdt.DigestSize]byte{}
 	h.gone = map[crdt.Dot]bool{}
+	h.forced = map[crdt.Dot]bool{}
 }
 
 func (h *history) add(c *change) {

@@ -71,8 +71,27 @@ var mutants = []mutant{
 	},
 	{
 		name: "count a report before what it names is here", pkg: "region/core",
-		old: "if p.waiting.Len() > 0 && have.Covers(p.waiting) {", new: "if p.waiting.Len() > 0 {",
+		old: "if p.waiting.Len() > 0 && have.Covers(p.needs) {", new: "if p.waiting.Len() > 0 {",
 		caught: "checkI12StableIsStable",
+	},
+	{
+		name: "count the report of a store that was rolled back as it is", pkg: "region/core",
+		old: "seq > v.Get(p.report.Replica) {", new: "seq > v.Get(p.report.Replica)+1000 {",
+	},
+	{
+		name: "grant a home that not all regions know", pkg: "region/core",
+		old: "return !c.sync.stable.Contains(d)", new: "return !c.have.Contains(d)",
+		caught: "checkOneHome",
+	},
+	{
+		name: "take writes while the home is only claimed", pkg: "region/core",
+		old: "	case !h.Granted:\n", new: "	case false:\n",
+		caught: "checkOneHome",
+	},
+	{
+		name: "claim a home without asking anybody", pkg: "region/core",
+		old: "next.Granted = now.Strict() && now.Granted && now.Replica == c.replica", new: "next.Granted = true",
+		caught: "checkOneHome",
 	},
 	{
 		name: "trim what is held here, not what is stable", pkg: "region/core",

@@ -57,6 +57,7 @@ type node struct {
 	mutedAs  crdt.ReplicaID
 	archive  []*copyOfStore
 	writable error
+	replica  crdt.ReplicaID // of the last step that was carried out
 }
 
 // An input is an event that waits for the owner, and the connection that it is about.
@@ -343,6 +344,7 @@ func (n *node) step(events []core.Event, due []uint64) {
 func (n *node) carryOut(fx core.Effects) bool {
 	n.w.record(n, fx)
 	n.checkI08Memory(fx.Memory)
+	n.replica = n.core.Replica()
 	if fx.Batch != nil {
 		if n.dies == beforeCommit {
 			n.die("before a commit")

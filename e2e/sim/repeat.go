@@ -46,7 +46,7 @@ func (n *node) repeat(c *client, k *keyed) {
 		return
 	}
 	n.w.tracef("%s is asked again under the key %x", n.name, k.write.Request.Key[:8])
-	n.sendWrite(c, k.write, k.incs)
+	n.sendWrite(c, c.token, k.write, k.incs, len(n.w.nodes))
 }
 
 // checkOnce: a region that holds what was made for a request answers it as the

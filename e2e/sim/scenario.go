@@ -34,12 +34,13 @@ const (
 	Topology  Fault = "topology"  // the shape of the links changes
 	Repeat    Fault = "repeat"    // clients send requests again, under idempotency keys
 	Shares    Fault = "shares"    // clients race for counters with bounds
+	Homes     Fault = "homes"     // homes are set, moved, given up and taken by force
 )
 
 // Faults lists all classes.
 func Faults() []Fault {
 	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares,
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes,
 	}
 }
 
@@ -107,6 +108,7 @@ const (
 	streamReplicas
 	streamRepeats
 	streamShares
+	streamHomes
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -134,6 +136,9 @@ func newScenario(o Options) *scenario {
 	// hidden by another.
 	p := pick(r, 0.15, 0.4, 0.7)
 	for _, f := range Faults() {
+		if f == Homes {
+			continue // by a stream of its own, below
+		}
 		from := r
 		// What was drawn before there were these classes stays as it was.
 		if f == Repeat {
@@ -144,6 +149,7 @@ func newScenario(o Options) *scenario {
 		on := chance(from, p)
 		s.faults[f] = on && !slices.Contains(o.Without, f)
 	}
+	s.faults[Homes] = chance(source(o.Seed, streamHomes), 0.4) && !slices.Contains(o.Without, Homes)
 	s.drawNetwork(r)
 	s.drawLimits(r)
 	s.clients = 1 + r.IntN(6)
@@ -242,6 +248,10 @@ func (s *scenario) drawActions(o Options) {
 		for range n {
 			all = append(all, action{at: between(r, 0, s.duration), fault: f, seed: r.Uint64()})
 		}
+	}
+	r = source(o.Seed, streamHomes)
+	for range 4 + r.IntN(30) {
+		all = append(all, action{at: between(r, 0, s.duration), fault: Homes, seed: r.Uint64()})
 	}
 	slices.SortStableFunc(all, func(a, b action) int { return int(a.at - b.at) })
 	for i, a := range all {

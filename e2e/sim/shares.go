@@ -81,7 +81,7 @@ func (w *world) deal(r *rand.Rand) {
 	if chance(r, 0.5) {
 		write.Shares = between(r, time.Millisecond, 4*time.Second)
 	}
-	n.sendWrite(c, write, nil)
+	n.sendWrite(c, c.token, write, nil, len(n.w.nodes))
 }
 
 // checkBounds: in no region, at no time, is a counter beyond its bounds, and the

@@ -46,6 +46,9 @@ func (f *Failure) String() string {
 // Stats count what a run went through.
 type Stats struct {
 	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared int
+	// AtHome are the writes that were taken under the authority of a strict home,
+	// Granted the claims that became authority.
+	AtHome, Granted int
 }
 
 // Add sums two counts.
@@ -63,6 +66,8 @@ func (s *Stats) Add(o Stats) {
 	s.Trimmed += o.Trimmed
 	s.Repeats += o.Repeats
 	s.Shared += o.Shared
+	s.AtHome += o.AtHome
+	s.Granted += o.Granted
 }
 
 // A Result is what became of a run.

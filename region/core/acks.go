@@ -150,7 +150,7 @@ func (c *Core) acked(p *peer, have crdt.Vector, from string) {
 	p.report.Have, p.report.Digest = p.report.Have.Join(have), digest.Digest{}
 	p.grown, p.grownFrom = true, from
 	c.learn(p, have)
-	p.waitFor(p.report.Have, c.have)
+	c.waitFor(p, p.report.Have)
 }
 
 // receiveAck takes what a neighbour tells of another region. A report that is

@@ -42,6 +42,9 @@ type Settings struct {
 	// Acks is how many regions are to hold a write, or which, before it is
 	// answered, unless it says so itself.
 	Acks Quorum
+	// Homes are where its documents are written, in the order of prefixes. How it
+	// stands with them is in Collection.Homes.
+	Homes []HomeSetting
 }
 
 // DefaultSettings are those of a collection that the first write creates.
@@ -71,6 +74,7 @@ type settingsJSON struct {
 	Delete string          `json:"delete,omitempty"`
 	Keep   *keepJSON       `json:"keep,omitempty"`
 	Acks   json.RawMessage `json:"acks,omitempty"`
+	Home   json.RawMessage `json:"home,omitempty"`
 }
 
 var deleteModes = map[string]crdt.DeleteMode{"edit-wins": crdt.DeleteEditWins, "wins": crdt.DeleteWins}
@@ -134,6 +138,10 @@ func ParseSettings(b []byte) (Settings, error) {
 			return s, err
 		}
 	}
+	var err error
+	if s.Homes, err = parseHomes(in.Home); err != nil {
+		return s, err
+	}
 	if in.Keep != nil {
 		if in.Keep.Versions != nil {
 			s.KeepVersions = *in.Keep.Versions
@@ -167,7 +175,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 		mode = "wins"
 	}
 	return json.Marshal(settingsJSON{
-		Type: s.Type.String(), Policy: policy, Fields: fields, Bounds: s.Bounds.setting(), Delete: mode, Acks: s.Acks.setting(),
+		Type: s.Type.String(), Policy: policy, Fields: fields, Bounds: s.Bounds.setting(), Delete: mode, Acks: s.Acks.setting(), Home: homesJSON(s.Homes),
 		Keep: &keepJSON{Versions: &s.KeepVersions, Age: s.KeepAge.String()},
 	})
 }
@@ -189,6 +197,9 @@ type Collection struct {
 	// Shadowed says that another incarnation of the same name, made
 	// concurrently, goes by it; this one is read under its incarnation.
 	Shadowed bool
+	// Homes are in the order of prefixes, those included that were given up
+	// (without a Region).
+	Homes []Home
 }
 
 // A Catalog is what is known of collections and replicas. It is immutable.
@@ -196,6 +207,7 @@ type Catalog struct {
 	byName  map[string]*Collection
 	byDot   map[crdt.Dot]*Collection
 	regions map[crdt.ReplicaID]string
+	homes   map[crdt.Dot][]Home // by incarnation, in the order of prefixes
 }
 
 // Collection finds a collection by name, or by incarnation written as a dot.
@@ -242,7 +254,8 @@ func (c *Catalog) Region(r crdt.ReplicaID) string { return c.regions[r] }
 // resolved anew: an explicit collection before an implicit one, then the least
 // stamp, then the least dot.
 func (c *Catalog) with(col *Collection) *Catalog {
-	out := &Catalog{byName: map[string]*Collection{}, byDot: maps.Clone(c.byDot), regions: c.regions}
+	out := &Catalog{byName: map[string]*Collection{}, byDot: maps.Clone(c.byDot), regions: c.regions, homes: c.homes}
+	col.withHomes(c.homes[col.Incarnation])
 	out.byDot[col.Incarnation] = col
 	for _, dot := range slices.SortedFunc(maps.Keys(out.byDot), crdt.Dot.Compare) {
 		x := *out.byDot[dot]
@@ -272,7 +285,7 @@ func (c *Collection) before(o *Collection) bool {
 }
 
 func (c *Catalog) withRegion(r crdt.ReplicaID, name string) *Catalog {
-	out := &Catalog{byName: c.byName, byDot: c.byDot, regions: maps.Clone(c.regions)}
+	out := &Catalog{byName: c.byName, byDot: c.byDot, regions: maps.Clone(c.regions), homes: c.homes}
 	out.regions[r] = name
 	return out
 }
@@ -282,6 +295,7 @@ func newCatalog() *Catalog {
 		byName:  map[string]*Collection{},
 		byDot:   map[crdt.Dot]*Collection{},
 		regions: map[crdt.ReplicaID]string{},
+		homes:   map[crdt.Dot][]Home{},
 	}
 }
 

@@ -99,8 +99,11 @@ type Core struct {
 	sync  syncState
 	trim  trimQueue
 
-	digests     *digests.Table
-	compare     comparer
+	digests *digests.Table
+	compare comparer
+	// claims are the homes that are claimed for this region, by id, and for which replica.
+	claims map[string]crdt.ReplicaID
+
 	conflicts   *conflictlog.Log
 	counts      conflictCounts
 	conflictErr error
@@ -153,6 +156,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		trim:    newTrimQueue(cfg.Limits.TrimQueue),
 		peers:   map[string]*peer{},
 		sync:    newSyncState(cfg.Topology),
+		claims:  map[string]crdt.ReplicaID{},
 
 		awaiter:  awaiter{passed: map[string]time.Duration{}},
 		gatherer: gatherer{byKey: map[queryKey]string{}},
@@ -286,6 +290,9 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 		return Effects{}, err
 	}
 	c.synchronise()
+	if err := c.grantClaims(); err != nil {
+		return Effects{}, err
+	}
 	c.expireGathers()
 	if err := c.finish(); err != nil {
 		return Effects{}, err

@@ -63,23 +63,38 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		p.digests.told, p.digests.stage = told, compareAll
 	}
 	c.learn(p, r.Have)
-	p.waitFor(r.Have, c.have)
+	c.waitFor(p, r.Have)
 }
 
 // waitFor makes a reported vector the next to count for stability, unless one
 // is waiting already: were it always replaced by the latest, a busy peer's would
 // never come to count.
-func (p *peer) waitFor(v, have crdt.Vector) {
+func (c *Core) waitFor(p *peer, v crdt.Vector) {
 	if p.waiting.Len() == 0 {
-		p.waiting = v
+		p.waiting, p.needs = v, v
+		// If others hold changes of it that it does not tell of, its store may have
+		// been rolled back since it made them. They count for what it has written.
+		if seq := c.knownOf(p.report.Replica); seq > v.Get(p.report.Replica) {
+			p.needs = v.With(crdt.Dot{Replica: p.report.Replica, Seq: seq})
+		}
 	}
-	p.count(have)
+	p.count(c.have)
 }
 
-// count lets the waiting report count once we hold all that it holds: whatever
-// of its region is not here yet was then written having seen all of it.
+// knownOf is up to where anybody is known to hold the changes of a replica.
+func (c *Core) knownOf(r crdt.ReplicaID) uint64 {
+	seq := c.have.Get(r)
+	for _, p := range c.peers {
+		seq = max(seq, p.have.Get(r))
+	}
+	return seq
+}
+
+// count lets the waiting report count once we hold all that it holds, and all
+// that its region is known to have made: whatever of its region is not here yet
+// was then written having seen all of it.
 func (p *peer) count(have crdt.Vector) {
-	if p.waiting.Len() > 0 && have.Covers(p.waiting) {
+	if p.waiting.Len() > 0 && have.Covers(p.needs) {
 		p.counted, p.waiting = p.waiting, crdt.Vector{}
 	}
 }

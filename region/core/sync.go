@@ -53,8 +53,8 @@ type peer struct {
 	proof   uint64
 	proofAt time.Duration // uptime
 	// Of the stable vector: counted is the last report that counts already,
-	// waiting the one that will once we hold what it holds.
-	counted, waiting crdt.Vector
+	// waiting the one that will once we hold needs.
+	counted, waiting, needs crdt.Vector
 }
 
 type syncState struct {
@@ -239,7 +239,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	}
 	p.report.Have, p.have, p.told = h.Have, h.Have, h.Have
 	p.report.Digest = digest.Digest{} // it is of another vector
-	p.waitFor(h.Have, c.have)
+	c.waitFor(p, h.Have)
 	c.sync.hurry = true
 	c.sync.nextStatus = 0
 	c.note(false, "linked", "peer", p.name, "missing", missing(c.have, h.Have), "lag", missing(h.Have, c.have))

@@ -35,7 +35,9 @@ type replicaDoc struct {
 }
 
 func (c *Collection) system() any {
-	settings, err := c.Settings.MarshalJSON()
+	own := c.Settings
+	own.Homes = nil // documents of their own
+	settings, err := own.MarshalJSON()
 	if err != nil {
 		panic(err) // settings were parsed before
 	}
@@ -49,7 +51,7 @@ func (c *Core) announce() error {
 		return nil
 	}
 	c.announced = true
-	return c.writeSystem(c.header(0, 0), replicaPrefix+c.replica.String(), replicaDoc{Region: c.cfg.Region})
+	return c.writeSystem(c.header(0, 0), systemDoc{replicaPrefix + c.replica.String(), replicaDoc{Region: c.cfg.Region}})
 }
 
 // loadCatalog reads the system collection.
@@ -88,7 +90,7 @@ func StoredCollections(reader store.Reader) ([]crdt.Dot, error) {
 
 // systemChanged takes a changed document of the system collection into the catalog.
 func (c *Core) systemChanged(id string, s crdt.State) error {
-	view := s.View(conflict.View(conflict.LWW(), conflict.Context{ID: id}, c.catalog.Region))
+	view := c.systemView(id, s)
 	if !view.Exists {
 		return nil
 	}
@@ -117,8 +119,16 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 		heads := s.Heads().Dots()
 		col.Revision = crdt.VersionTag(heads)[:8]
 		c.catalog = c.catalog.with(col)
+	case strings.HasPrefix(id, homePrefix):
+		return c.homeChanged(id, doc)
 	}
 	return nil
+}
+
+// systemView shows a document of the system collection: of concurrent values the
+// one with the greatest stamp.
+func (c *Core) systemView(id string, s crdt.State) crdt.View {
+	return s.View(conflict.View(conflict.LWW(), conflict.Context{ID: id}, c.catalog.Region))
 }
 
 // forgetFormer drops what waits in the inbox of the replicas that a region had

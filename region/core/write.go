@@ -29,6 +29,8 @@ func (c *Core) submit(ask any) (any, error) {
 		return c.putCollection(ask)
 	case DropCollection:
 		return c.dropCollection(ask)
+	case SetHome:
+		return c.setHome(ask)
 	}
 	panic(fmt.Sprintf("core: unknown request %T", ask))
 }
@@ -51,6 +53,9 @@ func (c *Core) write(w Write) (Receipt, error) {
 	}
 	if len(w.Docs) == 0 || len(w.Docs) > c.cfg.Limits.WriteDocs {
 		return Receipt{}, fmt.Errorf("%w: a write has 1 to %d documents, not %d", ErrInvalid, c.cfg.Limits.WriteDocs, len(w.Docs))
+	}
+	if err := c.checkHomes(&w); err != nil {
+		return Receipt{}, err
 	}
 	targets, created, seen, err := c.targets(w)
 	if err == nil {
@@ -266,11 +271,21 @@ func (c *Catalog) Resolve(col *Collection, id string) crdt.Resolve {
 	return conflict.View(col.Settings.Resolver(), conflict.Context{Collection: col.Name, ID: id}, c.Region)
 }
 
-// createCollection makes a collection, in a change of its own.
+// createCollection makes a collection, in a change of its own. Its homes are
+// part of it: whoever knows the collection knows them, so nobody has to be asked.
 func (c *Core) createCollection(col *Collection) error {
 	hd := c.header(0, 0)
 	col.Incarnation, col.Born = hd.Dot, hd.Stamp
-	return c.writeSystem(hd, collectionID(hd.Dot), col.system())
+	docs := []systemDoc{{collectionID(hd.Dot), col.system()}}
+	for _, want := range col.Settings.Homes {
+		h, err := c.nextHome(&Home{}, want)
+		if err != nil {
+			return err
+		}
+		h.Granted = h.Strict()
+		docs = append(docs, systemDoc{homeID(hd.Dot, h.Prefix), h.system()})
+	}
+	return c.writeSystem(hd, docs...)
 }
 
 // putCollection makes a collection or changes its settings.
@@ -297,9 +312,13 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 		return CollectionReceipt{}, fmt.Errorf("%w: the bounds of %s are fixed, since shares of them are out; make another collection",
 			ErrExists, old.Name)
 	}
+	homes, err := c.nextHomes(old, p.Settings.Homes)
+	if err != nil {
+		return CollectionReceipt{}, err
+	}
 	changed := *old
 	changed.Settings, changed.Explicit = p.Settings, true
-	return c.changeCollection(&changed)
+	return c.changeCollection(&changed, homes)
 }
 
 func (c *Core) dropCollection(d DropCollection) (CollectionReceipt, error) {
@@ -310,42 +329,66 @@ func (c *Core) dropCollection(d DropCollection) (CollectionReceipt, error) {
 	if err != nil {
 		return CollectionReceipt{}, err
 	}
+	for i := range old.Homes {
+		if h := &old.Homes[i]; h.Strict() {
+			if err := CheckHome(c.cfg.Region, c.replica, old, h); err != nil {
+				return CollectionReceipt{}, err
+			}
+		}
+	}
 	changed := *old
 	changed.Deleted = true
-	return c.changeCollection(&changed)
+	return c.changeCollection(&changed, nil)
 }
 
-func (c *Core) changeCollection(col *Collection) (CollectionReceipt, error) {
-	e, err := c.load(store.DocKey{ID: collectionID(col.Incarnation)}, crdt.TypeDocument)
-	if err != nil {
-		return CollectionReceipt{}, err
+// changeCollection writes a collection and the homes that change, in one change.
+func (c *Core) changeCollection(col *Collection, homes []Home) (CollectionReceipt, error) {
+	docs := []systemDoc{{collectionID(col.Incarnation), col.system()}}
+	for i := range homes {
+		docs = append(docs, systemDoc{homeID(col.Incarnation, homes[i].Prefix), homes[i].system()})
 	}
-	if err := c.writeSystem(c.header(0, e.state.Heads().MaxStamp()), e.key.ID, col.system()); err != nil {
+	var seen crdt.Stamp
+	for _, d := range docs {
+		e, err := c.load(store.DocKey{ID: d.id}, crdt.TypeDocument)
+		if err != nil {
+			return CollectionReceipt{}, err
+		}
+		seen = max(seen, e.state.Heads().MaxStamp())
+	}
+	if err := c.writeSystem(c.header(0, seen), docs...); err != nil {
 		return CollectionReceipt{}, err
 	}
 	return CollectionReceipt{Collection: c.catalog.byDot[col.Incarnation], Have: c.have}, nil
 }
 
-// writeSystem writes a document of the system collection.
-func (c *Core) writeSystem(hd crdt.Header, id string, doc any) error {
-	b, err := json.Marshal(doc)
-	if err != nil {
-		return err
+// A systemDoc is what a document of the system collection is to be.
+type systemDoc struct {
+	id  string
+	doc any
+}
+
+// writeSystem writes documents of the system collection, in one change.
+func (c *Core) writeSystem(hd crdt.Header, docs ...systemDoc) error {
+	ch := &crdt.Change{Header: hd, Mutations: make([]crdt.Mutation, len(docs))}
+	for i, d := range docs {
+		b, err := json.Marshal(d.doc)
+		if err != nil {
+			return err
+		}
+		v, err := value.ParseObject(b, value.DefaultLimits)
+		if err != nil {
+			return err
+		}
+		e, err := c.load(store.DocKey{ID: d.id}, crdt.TypeDocument)
+		if err != nil {
+			return err
+		}
+		resolve := conflict.View(conflict.LWW(), conflict.Context{ID: d.id}, c.catalog.Region)
+		if ch.Mutations[i], err = e.state.Prepare(crdt.Edit{Kind: crdt.EditPut, Value: v}, hd, resolve, c.cfg.Limits.Doc); err != nil {
+			return err
+		}
+		ch.Mutations[i].ID = d.id
 	}
-	v, err := value.ParseObject(b, value.DefaultLimits)
-	if err != nil {
-		return err
-	}
-	e, err := c.load(store.DocKey{ID: id}, crdt.TypeDocument)
-	if err != nil {
-		return err
-	}
-	m, err := e.state.Prepare(crdt.Edit{Kind: crdt.EditPut, Value: v}, hd, conflict.View(conflict.LWW(), conflict.Context{ID: id}, c.catalog.Region), c.cfg.Limits.Doc)
-	if err != nil {
-		return err
-	}
-	m.ID = id
-	ch := &crdt.Change{Header: hd, Mutations: []crdt.Mutation{m}}
 	encoded, err := c.encode(ch)
 	if err != nil {
 		return err

@@ -56,6 +56,10 @@ func Check(m Message) error {
 		err = over("digests", len(m.Digests), MaxDigests)
 	case Presence:
 		err = over("bytes of data", len(m.Data), MaxPresence)
+	case Forward:
+		err = over("bytes of request", len(m.Request), MaxForwarded)
+	case Forwarded:
+		err = over("bytes of response", len(m.Response), MaxForwarded)
 	case Hello:
 		err = over("tips", len(m.Tips), crdt.MaxReplicas)
 	}
@@ -110,6 +114,10 @@ func Decode(b []byte) (Message, error) {
 		m = readDigestReply(r)
 	case KindPresence:
 		m = readPresence(r)
+	case KindForward:
+		m = readForward(r)
+	case KindForwarded:
+		m = readForwarded(r)
 	default:
 		return nil, fmt.Errorf("%w: %d", ErrUnknownKind, byte(k))
 	}

@@ -34,4 +34,6 @@
 //     be of the format that has a request at its end. Whoever does not read that
 //     cannot take part, so links with earlier versions are refused. Version 4
 //     adds [Presence] and [ShareRequest], which do not get past a peer of version 3.
+//     Version 5 adds [Forward] and [Forwarded], which are not sent to a peer of
+//     an earlier version: no request of a client is forwarded to or through it.
 package wire

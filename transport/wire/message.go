@@ -14,7 +14,7 @@ const Protocol = "meridian/1"
 // and MinVersion the least.
 const (
 	MinVersion = 3
-	Version    = 4
+	Version    = 5
 )
 
 // Bounds of messages. A decoder refuses what is beyond them.
@@ -59,6 +59,9 @@ const (
 	// Since version 4.
 	KindPresence     Kind = 13
 	KindShareRequest Kind = 20
+	// Since version 5.
+	KindForward   Kind = 14
+	KindForwarded Kind = 15
 )
 
 func (k Kind) String() string {
@@ -91,13 +94,17 @@ func (k Kind) String() string {
 		return "presence"
 	case KindShareRequest:
 		return "share-request"
+	case KindForward:
+		return "forward"
+	case KindForwarded:
+		return "forwarded"
 	}
 	return fmt.Sprintf("kind(%d)", byte(k))
 }
 
 // A Message is one of [Hello], [Changes], [Ack], [Status], [Request], [CatchUp],
-// [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery], [DigestReply] and
-// [Presence], as values.
+// [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery], [DigestReply],
+// [Presence], [ShareRequest], [Forward] and [Forwarded], as values.
 type Message interface {
 	Kind() Kind
 	// size is a bound on the size of the encoded fields.
@@ -292,6 +299,34 @@ type KeyDigest struct {
 	Digest digest.Digest
 }
 
+// Forward hands a region a request of a client, to be answered in the origin's
+// stead. Both travel on bulk streams, from region to region along the links that
+// are up, and are never sent twice.
+type Forward struct {
+	// Origin is the region that was asked, To the one that is to answer.
+	Origin, To string
+	// Session is the present run of the origin's process.
+	Session crdt.ReplicaID
+	ID      uint64
+	// Hops counts the regions that have passed it on.
+	Hops uint64
+	// Request is an HTTP/1.1 request.
+	Request []byte
+}
+
+// Forwarded answers a Forward. It goes back to the origin by whatever way there is.
+type Forwarded struct {
+	Origin, From string
+	Session      crdt.ReplicaID
+	ID           uint64
+	Hops         uint64
+	// Refused says, if not empty, why the request has not been and will not be
+	// carried out. There is no response then.
+	Refused string
+	// Response is an HTTP/1.1 response.
+	Response []byte
+}
+
 // Kind returns KindHello.
 func (Hello) Kind() Kind { return KindHello }
 
@@ -330,3 +365,9 @@ func (DigestQuery) Kind() Kind { return KindDigestQuery }
 
 // Kind returns KindDigestReply.
 func (DigestReply) Kind() Kind { return KindDigestReply }
+
+// Kind returns KindForward.
+func (Forward) Kind() Kind { return KindForward }
+
+// Kind returns KindForwarded.
+func (Forwarded) Kind() Kind { return KindForwarded }

@@ -90,6 +90,12 @@ var samples = map[string]wire.Message{
 	"empty-status":   wire.Status{},
 	"empty-request":  wire.Request{},
 	"empty-catchup":  wire.CatchUp{},
+	"forward": wire.Forward{
+		Origin: "us-east", To: "eu-west", Session: replica(3), ID: 300, Hops: 1,
+		Request: []byte("GET / HTTP/1.1\r\n\r\n"),
+	},
+	"forwarded":         wire.Forwarded{Origin: "us-east", From: "eu-west", Session: replica(3), ID: 300, Response: []byte("HTTP/1.1 204 No Content\r\n\r\n")},
+	"forwarded-refused": wire.Forwarded{Origin: "us-east", From: "ap-south", Session: replica(3), ID: 301, Hops: 2, Refused: "busy", Response: []byte{}},
 }
 
 func TestGolden(t *testing.T) {
@@ -308,6 +314,18 @@ func messages() *rapid.Generator[wire.Message] {
 		}),
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			return wire.VectorReply{Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id"), RegionAck: ack.Draw(t, "ack")}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.Forward{
+				Origin: name.Draw(t, "origin"), To: name.Draw(t, "to"), Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id"),
+				Hops: rapid.Uint64().Draw(t, "hops"), Request: rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "request"),
+			}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.Forwarded{
+				Origin: name.Draw(t, "origin"), From: name.Draw(t, "from"), Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id"),
+				Hops: rapid.Uint64().Draw(t, "hops"), Refused: name.Draw(t, "refused"), Response: rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "response"),
+			}
 		}),
 	)
 }
