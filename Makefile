@@ -13,6 +13,10 @@ FUZZTIME ?= 20s
 FUZZ ?= ^Fuzz
 # Which benchmarks run
 BENCH ?= .
+# What the image is called, which version it says it is, and what builds it
+IMAGE ?= localhost/meridian:latest
+VERSION ?= $(shell git describe --tags --always --dirty)
+BUILDER ?=
 # Flags for the demo: make demo ARGS='--regions 5 --topology ring'
 ARGS ?=
 
@@ -21,7 +25,7 @@ PURE := crdt conflict topology region/core
 
 .PHONY: help
 help: ## show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: fmt-check vet lint test ## formatting, vet, lint and tests
@@ -75,7 +79,26 @@ bench: ## benchmarks (BENCH=regexp and PKG=… choose)
 demo: ## three regions on this machine, and a walk through what they do
 	go run . demo $(ARGS)
 
+# Of podman and buildah the format has to be docker's, or the health check is lost.
+define build-image
+builder='$(BUILDER)'; \
+if [[ -z "$$builder" ]]; then builder="$$(command -v docker || command -v podman || command -v buildah || true)"; fi; \
+[[ -n "$$builder" ]] || { echo "install docker, podman or buildah, or set BUILDER" >&2; exit 1; }; \
+format=(--format docker); if [[ "$$builder" == *docker ]]; then format=(); fi; \
+"$$builder" build "$${format[@]}" -t '$(IMAGE)' --build-arg VERSION='$(VERSION)' --build-arg REVISION="$$(git rev-parse HEAD)"
+endef
+
+.PHONY: image
+image: ## the image, by docker, podman or buildah (IMAGE=name:tag BUILDER=… VERSION=…)
+	@$(build-image) -f deploy/Dockerfile .
+
+.PHONY: image-prebuilt
+image-prebuilt: ## the same of a binary built here: needs no registry
+	VERSION='$(VERSION)' deploy/build-static dist/image/meridian
+	deploy/root-fs dist/image
+	@$(build-image) -f deploy/prebuilt.Dockerfile dist/image
+
 .PHONY: clean
 clean: ## remove what was built
-	rm -f meridian
+	rm -rf meridian dist
 	find . -name '*.test' -type f -delete

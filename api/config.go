@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"time"
@@ -76,6 +77,9 @@ type Config struct {
 	// TrustedOrigins are the origins ("https://app.example") whose pages a
 	// browser may let write here. Pages of the server's own origin always may.
 	TrustedOrigins []string
+	// Pages are static pages, by the first element of their paths. They are for
+	// demonstrations.
+	Pages map[string]fs.FS
 	// Doc bounds one document in a request.
 	Doc value.Limits
 	// MaxBatch bounds the body of POST /v1/batch.

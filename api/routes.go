@@ -84,6 +84,15 @@ func (s *Server) routes() chi.Router {
 	get(ProblemPath, s.explainProblems)
 	get(ProblemPath+"{name}", s.explainProblems)
 
+	for name, files := range s.cfg.Pages {
+		serve := http.StripPrefix("/"+name, http.FileServerFS(files))
+		get("/"+name+"/*", func(x *exchange, r *http.Request) error {
+			x.Header()["Cache-Control"] = revalidate
+			serve.ServeHTTP(x, r)
+			return nil
+		})
+	}
+
 	m.NotFound(handle(func(*exchange, *http.Request) error {
 		return problemf(noRoute, "nothing is served under this path; the routes start with /v1/ and do not end in a slash")
 	}))

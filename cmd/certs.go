@@ -30,7 +30,7 @@ func newCerts(a *app) *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    showHelp,
 	}
-	c.AddCommand(newCertsInit(a), newCertsIssue(a))
+	c.AddCommand(newCertsInit(a), newCertsIssue(a), newCertsEnsure(a))
 	return c
 }
 

@@ -246,3 +246,24 @@ func TestWritesThatAreNotAcknowledgedFail(t *testing.T) {
 			"durable in us-east, eu-west and stands", "not acknowledged in time by all", "Do not write again")
 	}
 }
+
+func TestCertsEnsureMakesWhatIsMissing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "certs")
+	ensure := func(cluster, regions string) []string {
+		return []string{"certs", "ensure", "--dir", dir, "--cluster", cluster, "--region", regions}
+	}
+	if out := must(t, ensure("shop", "a,b")...); strings.Count(out, "Made") != 3 {
+		t.Errorf("the first time:\n%s", out)
+	}
+	before, err := os.ReadFile(filepath.Join(dir, "a.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := must(t, ensure("shop", "a,b,c")...); strings.Count(out, "Kept") != 3 || strings.Count(out, "Made") != 1 {
+		t.Errorf("the second time:\n%s", out)
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "a.crt")); err != nil || string(after) != string(before) {
+		t.Errorf("a certificate was made anew: %v", err)
+	}
+	mustFail(t, StatusFailed, ensure("other", "a"), "meridian://shop/a", "another folder")
+}

@@ -25,6 +25,7 @@ var demoTitles = []string{
 	"Act 4  Healing",
 	"Act 5  What became of the edits",
 	"Act 6  Nothing by halves, nothing unseen, nothing lost",
+	"Act 7  The same edits in three types of documents",
 }
 
 // emptyTemp gives the demo a folder for temporary files, and checks that it

@@ -116,6 +116,8 @@ func TestBadUsageIsStatus2AndSaysWhatToDo(t *testing.T) {
 		{"certs init --cluster UPPER", "--cluster"},
 		{"certs init --days 0", "--days"},
 		{"certs issue", "--region is missing"},
+		{"certs ensure", "--region is missing"},
+		{"certs ensure --region UPPER", "--region"},
 		{"certs issue --region ..", "--region"},
 		{"certs issue --region ca", "ca"},
 		{"serve", "MERIDIAN_REGION"},

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -18,19 +19,23 @@ type buildInfo struct {
 	Platform string `json:"platform"`
 }
 
+// version and revision are set by the linker where there is no repository for the
+// go command to ask, as in the build of an image.
+var version, revision string
+
 func readBuild() buildInfo {
-	b := buildInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := buildInfo{Version: cmp.Or(version, "(devel)"), Revision: revision, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
-	if info.Main.Version != "" {
+	if version == "" && info.Main.Version != "" {
 		b.Version = info.Main.Version
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
-			b.Revision = s.Value
+			b.Revision = cmp.Or(revision, s.Value)
 		case "vcs.time":
 			b.Time = s.Value
 		case "vcs.modified":

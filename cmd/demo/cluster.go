@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiandb/meridian/cmd/node"
+	"github.com/meridiandb/meridian/deploy/examples/notes"
 	"github.com/meridiandb/meridian/region/badgerstore"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/certs"
@@ -170,6 +172,14 @@ func (c *cluster) openNodes(cfg *Config, s *sockets) error {
 		to = io.MultiWriter(c.log, cfg.Log)
 	}
 	logger := slog.New(slog.NewTextHandler(to, nil))
+	var origins []string // a page of one region speaks with others
+	for _, l := range s.http {
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+		origins = append(origins, "http://"+net.JoinHostPort(loopback, port), "http://localhost:"+port)
+	}
 	c.nodes = make([]*node.Node, len(c.names))
 	var g errgroup.Group
 	for i, name := range c.names {
@@ -189,6 +199,7 @@ func (c *cluster) openNodes(cfg *Config, s *sockets) error {
 				HTTPListener: s.http[i], PeerConn: s.peers[i], Peers: peers,
 				Topology: shape(cfg.Topology, c.names), FaultInjection: true,
 				Credentials: credentials, Drain: drain, Store: storeOptions,
+				Pages: map[string]fs.FS{notesPath: notes.Files()}, TrustedOrigins: origins,
 				Logger: logger.With("node", name),
 			})
 			if err != nil {

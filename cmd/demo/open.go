@@ -161,6 +161,10 @@ func (w *walk) closing() {
 	)
 	if far > 0 {
 		next := w.neighbour()
+		w.say(fmt.Sprintf(storyNotes, w.names[here], w.names[there]))
+		w.blank()
+		w.line("    " + w.paint(yellow, w.notesURL()))
+		w.blank()
 		w.say(fmt.Sprintf(storyByHand, w.names[here], w.names[next]))
 		w.show(here, linkFault(w.names[next], faultCut), linkFault(w.names[next], faultUp))
 	}

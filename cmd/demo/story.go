@@ -15,6 +15,7 @@ const (
 	storyUp       = "✓ Up: %d regions take writes and know each other."
 	storyStays    = "\nThe regions stay up. Press Ctrl-C to stop them."
 	storyTry      = "To try yourself: write in one region, read in another, and see how they stand with each other."
+	storyNotes    = "A note that two people edit at once, one in %s and one in %s, in the browser:"
 	storyByHand   = "To cut the link between %s and %s, both ways, and to mend it:"
 	storyFailed   = "Run it again with --data DIR to keep what the regions logged, or with --verbose to see it."
 

@@ -60,6 +60,7 @@ var acts = []act{
 	{titleHeal, 2, (*walk).actHeal},
 	{titleOutcome, 2, (*walk).actOutcome},
 	{titleCare, 1, (*walk).actCare},
+	{titleTypes, 2, (*walk).actTypes},
 }
 
 // acts plays all acts. An act that comes to no end counts as a failed check; only

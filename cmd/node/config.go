@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"time"
@@ -42,6 +43,8 @@ type Config struct {
 	StrictCollections bool
 	// ConflictLog bounds the log of conflicts.
 	ConflictLog conflictlog.Limits
+	// Pages are static pages that the API serves, by the first element of their paths.
+	Pages map[string]fs.FS
 	// TrustedOrigins are those of which pages may write here, and sync.
 	TrustedOrigins []string
 	// FaultInjection lets whoever reaches the API break links and shift the clock.

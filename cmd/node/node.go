@@ -151,7 +151,7 @@ func (n *Node) openAPI() (err error) {
 		}
 	}
 	cfg := api.Config{
-		Region: n.region, Listener: n.http, TrustedOrigins: n.cfg.TrustedOrigins, Drain: n.cfg.Drain, Log: n.log,
+		Region: n.region, Listener: n.http, TrustedOrigins: n.cfg.TrustedOrigins, Pages: n.cfg.Pages, Drain: n.cfg.Drain, Log: n.log,
 		Metrics: n.measured, Gatherer: n.registry,
 	}
 	if n.tracing != nil {
