@@ -61,7 +61,11 @@ func (s *Server) listCollections(x *exchange, r *http.Request) error {
 	out := struct {
 		Collections []json.RawMessage `json:"collections"`
 	}{[]json.RawMessage{}}
-	for _, c := range s.region.Collections() {
+	collections, err := s.region.Collections()
+	if err != nil {
+		return err
+	}
+	for _, c := range collections {
 		if c.Deleted {
 			continue
 		}

@@ -35,7 +35,7 @@ type Region interface {
 	// written as a dot.
 	Collection(name string) (*core.Collection, error)
 	// Collections lists all incarnations.
-	Collections() []*core.Collection
+	Collections() ([]*core.Collection, error)
 	// Get reads a document. If there is none the view does not exist; that is no error.
 	Get(ctx context.Context, collection, id string) (region.Document, error)
 	// Export reads a document of a type that can be saved in a format of its own.

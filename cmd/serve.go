@@ -17,6 +17,7 @@ import (
 
 	"github.com/meridiandb/meridian/cmd/node"
 	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/core/conflictlog"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/certs"
@@ -115,6 +116,9 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.Int64Var(&f.ConflictLog.Bytes, "conflict-log-bytes", conflictlog.DefaultBytes, "how many bytes of them")
 	fs.DurationVar(&f.ConflictLog.Age, "conflict-log-age", conflictlog.DefaultAge, "how long it keeps those that are settled")
 	fs.StringSliceVar(&f.TrustedOrigins, "trusted-origins", nil, "the `origins` whose pages may write and sync here, such as https://app.example; the region's own always may")
+	fs.Uint64Var(&f.Retention.Changes, "log-keep", core.DefaultRetentionChanges, "how many of the last changes of each region its log keeps although nobody needs them any more")
+	fs.DurationVar(&f.Retention.Age, "log-keep-age", 0, "how long it keeps changes at least")
+	fs.Int64Var(&f.CatchUpRate, "catch-up-rate", region.DefaultCatchUpRate, "the bytes a second with which regions that are behind are served, together; -1 for no bound")
 	fs.BoolVar(&f.FaultInjection, "fault-injection", false, "let clients cut and delay links by PUT /v1/faults/links/REGION and shift the clock by PUT /v1/faults/clock; for tests only")
 	fs.StringVar(&f.Tracing.Endpoint, "otlp-endpoint", "", "the `URL` of an OTLP receiver for traces, such as http://127.0.0.1:4318; none are made without it")
 	fs.Float64Var(&f.Tracing.Sample, "trace-sample", node.DefaultTraceSample, "the `share` of requests that are traced, 0 to 1, besides those that bring a sampled trace along")
@@ -139,6 +143,9 @@ func (f *serveFlags) config(c *cobra.Command) (cfg node.Config, err error) {
 	}
 	if l := cfg.ConflictLog; l.Records <= 0 || l.Bytes <= 0 || l.Age <= 0 {
 		return cfg, usagef(c, "--conflict-log-records, --conflict-log-bytes and --conflict-log-age must be more than 0")
+	}
+	if r := cfg.Retention; r.Changes < 1 || r.Age < 0 || cfg.CatchUpRate == 0 {
+		return cfg, usagef(c, "--log-keep must be 1 or more, --log-keep-age not negative, --catch-up-rate not 0")
 	}
 	if cfg.Drain <= 0 {
 		return cfg, usagef(c, "--drain must be more than 0")
@@ -241,7 +248,7 @@ func (a *app) announce(ctx context.Context, n *node.Node, cfg node.Config) {
 	defer cancel()
 	err := n.AwaitReady(notice)
 	if err != nil && ctx.Err() == nil {
-		cfg.Logger.Warn("the region takes no writes yet, reads work", "reason", err, "http", n.URL(), "peers", n.PeerAddr())
+		cfg.Logger.Warn("the region takes no writes yet", "reason", err, "http", n.URL(), "peers", n.PeerAddr())
 		err = n.AwaitReady(ctx)
 	}
 	if err == nil {

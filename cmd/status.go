@@ -156,6 +156,9 @@ func (a *app) printStatus(cl *client.Client, s *client.Cluster, now time.Time) e
 	for _, alarm := range s.Alarms {
 		fmt.Fprintf(a.out, "ALARM: %s\n", printable(alarm))
 	}
+	if s.Snapshot != nil {
+		fmt.Fprintln(a.out, snapshotLine(s.Snapshot))
+	}
 	if s.Inbox.Changes > 0 {
 		fmt.Fprintf(a.out, "%d changes wait here for others that they depend on.\n", s.Inbox.Changes)
 	}
@@ -178,6 +181,28 @@ func (a *app) printStatus(cl *client.Client, s *client.Cluster, now time.Time) e
 		}
 	}
 	return nil
+}
+
+// snapshotLine says how far a region has got that copies another one.
+func snapshotLine(s *client.Snapshot) string {
+	from := "another region"
+	if s.Region != "" {
+		from = printable(s.Region)
+	}
+	line := fmt.Sprintf("It takes a snapshot of %s: %d documents, %s", from, s.Documents, byteSize(int64(s.Bytes)))
+	switch {
+	case s.Replaying:
+		return line + ", all of them; it catches up with what was written meanwhile."
+	case s.TotalBytes > s.Bytes:
+		line += fmt.Sprintf(" of about %s", byteSize(int64(s.TotalBytes)))
+	}
+	if s.BytesPerSecond > 0 {
+		line += fmt.Sprintf(", %s/s", byteSize(int64(s.BytesPerSecond)))
+	}
+	if s.SecondsLeft > 0 {
+		line += fmt.Sprintf(", about %v left", time.Duration(s.SecondsLeft*float64(time.Second)).Round(time.Second))
+	}
+	return line + "."
 }
 
 // unknown stands for what is not known.

@@ -53,7 +53,10 @@ func (r *Region) Changes(ctx context.Context, after crdt.Vector, collection stri
 }
 
 func (r *Region) changesSince(ctx context.Context, after crdt.Vector, collection string, each func(*Change) bool) (crdt.Vector, error) {
-	catalog := r.published.Load().catalog
+	catalog, err := r.catalog()
+	if err != nil {
+		return after, err
+	}
 	wanted := map[crdt.Dot]bool{}
 	if collection != "" {
 		named, err := incarnations(catalog, collection)

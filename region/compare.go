@@ -36,11 +36,11 @@ type Comparison struct {
 // visits those in conflict with what another policy would make of them. It
 // changes nothing. It ends early when visit fails.
 func (r *Region) Compare(ctx context.Context, collection string, other conflict.Resolver, visit func(*Compared) error) (Comparison, error) {
-	catalog := r.published.Load().catalog
-	col, err := catalog.Collection(collection)
+	col, err := r.Collection(collection)
 	if err != nil {
 		return Comparison{}, err
 	}
+	catalog := r.published.Load().catalog
 	snap := r.store.Snapshot()
 	defer snap.Close()
 	var c Comparison

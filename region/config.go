@@ -53,6 +53,12 @@ type Config struct {
 	ReadCacheBytes int
 	// Streams is how many catch-up streams are served at a time. Default DefaultStreams.
 	Streams int
+	// CatchUpRate bounds the bytes a second of all catch-up and snapshot streams
+	// together, so that they leave room for live changes; negative means no
+	// bound. Default DefaultCatchUpRate.
+	CatchUpRate int64
+	// Retention says how much of the log is kept beyond what is needed.
+	Retention core.Retention
 	// Clock reads the wall clock. Default time.Now.
 	Clock func() time.Time
 	// NewReplica mints replica ids. Default UUIDv7.
@@ -71,6 +77,7 @@ const (
 	DefaultMailbox     = 1024
 	DefaultPeerMailbox = 64
 	DefaultStreams     = 8
+	DefaultCatchUpRate = 32 << 20
 )
 
 // maxNameBytes bounds the names of regions and clusters, which become part of
@@ -118,6 +125,12 @@ func (c *Config) Validate() error {
 	if c.Streams == 0 {
 		c.Streams = DefaultStreams
 	}
+	if c.CatchUpRate == 0 {
+		c.CatchUpRate = DefaultCatchUpRate
+	}
+	if c.Retention.Age < 0 {
+		return fmt.Errorf("%w: the log is kept for %v", core.ErrInvalid, c.Retention.Age)
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
@@ -144,6 +157,7 @@ func (c *Config) core(refused map[crdt.Dot]string) core.Config {
 	return core.Config{
 		Region: c.Region, Cluster: c.Cluster, Members: c.members(), Topology: c.Topology,
 		StrictCollections: c.StrictCollections, Limits: c.Limits, Timing: c.Timing,
-		MaxSkew: c.MaxSkew, NewReplica: c.NewReplica, Refused: refused,
+		Retention: c.Retention,
+		MaxSkew:   c.MaxSkew, NewReplica: c.NewReplica, Refused: refused,
 	}
 }

@@ -53,8 +53,11 @@ func (r *Region) Conflicts(ctx context.Context, q ConflictQuery) (ConflictPage, 
 	}
 	f := conflictlog.Filter{State: q.State, Region: q.Region, Since: q.Since}
 	if q.Collection != "" {
-		var err error
-		if f.Collections, err = incarnations(r.published.Load().catalog, q.Collection); err != nil {
+		catalog, err := r.catalog()
+		if err != nil {
+			return ConflictPage{}, err
+		}
+		if f.Collections, err = incarnations(catalog, q.Collection); err != nil {
 			return ConflictPage{}, err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // with all of its history that the format holds. The bytes are nil if there is
 // no document; its View stays empty. For other types the error is crdt.ErrRefused.
 func (r *Region) Export(_ context.Context, collection, id string) (Document, []byte, error) {
-	col, err := r.published.Load().catalog.Collection(collection)
+	col, err := r.Collection(collection)
 	if err != nil {
 		return Document{}, nil, err
 	}

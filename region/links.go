@@ -98,16 +98,42 @@ func (r *Region) serveStream(ctx context.Context, j streamJob) (err error) {
 	snap := r.store.Snapshot()
 	defer snap.Close()
 	changes, bytes := r.metrics.resent.WithLabelValues(j.link.Peer()), r.metrics.resentBytes.WithLabelValues(j.link.Peer())
-	for msg, readErr := range core.CatchUp(snap, j.stream.ID, j.stream.Spans) {
+	messages := core.CatchUp(snap, j.stream.ID, j.stream.Spans)
+	if q := j.stream.Snapshot; q != nil {
+		sizes, err := r.store.Sizes()
+		if err != nil {
+			return err
+		}
+		messages = core.Snapshot(snap, *q, uint64(sizes.Records), core.SnapshotBytes)
+	}
+	for msg, readErr := range messages {
+		if err := r.waitForPace(ctx, wire.Size(msg)); err != nil {
+			return err
+		}
 		if err := w.Write(ctx, msg); err != nil {
 			return err
 		}
-		changes.Add(float64(len(msg.Changes)))
-		for _, c := range msg.Changes {
-			bytes.Add(float64(len(c)))
+		if m, ok := msg.(wire.CatchUp); ok {
+			changes.Add(float64(len(m.Changes)))
+			for _, c := range m.Changes {
+				bytes.Add(float64(len(c)))
+			}
 		}
 		if readErr != nil {
-			return fmt.Errorf("reading the log: %w", readErr)
+			return fmt.Errorf("reading what was asked for: %w", readErr)
+		}
+	}
+	return nil
+}
+
+// paceBurst is what streams may send at once.
+const paceBurst = 1 << 20
+
+// waitForPace waits until so many bytes may be sent on streams.
+func (r *Region) waitForPace(ctx context.Context, n int) error {
+	for ; n > 0; n -= paceBurst {
+		if err := r.pace.WaitN(ctx, min(n, paceBurst)); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -55,11 +55,11 @@ func (r *Region) PreviewConflicts(ctx context.Context, collection string, p conf
 	if last < 1 || last > MaxPreviews {
 		return nil, fmt.Errorf("%w: 1 to %d conflicts can be previewed at once, not %d", core.ErrInvalid, MaxPreviews, last)
 	}
-	catalog := r.published.Load().catalog
-	col, err := catalog.Collection(collection)
+	col, err := r.Collection(collection)
 	if err != nil {
 		return nil, err
 	}
+	catalog := r.published.Load().catalog
 	snap := r.store.Snapshot()
 	defer snap.Close()
 	records, _, err := conflictlog.List(snap, conflictlog.Filter{Collections: []crdt.Dot{col.Incarnation}}, 0, last)

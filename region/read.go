@@ -65,13 +65,30 @@ func (r *Region) Have() crdt.Vector { return r.published.Load().have }
 // is not known.
 func (r *Region) RegionOf(id crdt.ReplicaID) string { return r.published.Load().catalog.Region(id) }
 
+// catalog is what is known of collections. While a snapshot is being taken that
+// is not all, and nothing can be read: the error is core.ErrCatchingUp.
+func (r *Region) catalog() (*core.Catalog, error) {
+	p := r.published.Load()
+	return p.catalog, p.readable
+}
+
 // Collection finds a collection by name or incarnation.
 func (r *Region) Collection(name string) (*core.Collection, error) {
-	return r.published.Load().catalog.Collection(name)
+	catalog, err := r.catalog()
+	if err != nil {
+		return nil, err
+	}
+	return catalog.Collection(name)
 }
 
 // Collections lists all incarnations, those that go by their name first.
-func (r *Region) Collections() []*core.Collection { return r.published.Load().catalog.Collections() }
+func (r *Region) Collections() ([]*core.Collection, error) {
+	catalog, err := r.catalog()
+	if err != nil {
+		return nil, err
+	}
+	return catalog.Collections(), nil
+}
 
 // Staleness is the age of the latest news of the peer that was not heard for
 // the longest time; if one never was, the time since the start.
@@ -124,6 +141,9 @@ func (r *Region) await(ctx context.Context, wanted func(*published) (bool, error
 // says that it does not exist.
 func (r *Region) Get(_ context.Context, collection, id string) (Document, error) {
 	p := r.published.Load()
+	if p.readable != nil {
+		return Document{}, p.readable
+	}
 	col, err := p.catalog.Collection(collection)
 	if err != nil {
 		return Document{}, err
@@ -161,7 +181,12 @@ func (r *Region) Get(_ context.Context, collection, id string) (Document, error)
 	return d, nil
 }
 
-func readError(err error) error { return fmt.Errorf("%w: %w", ErrStorage, err) }
+func readError(err error) error {
+	if errors.Is(err, core.ErrCatchingUp) {
+		return err // it began between two looks
+	}
+	return fmt.Errorf("%w: %w", ErrStorage, err)
+}
 
 // fill decodes a stored document and shows it under its collection's policy.
 func (d *Document) fill(catalog *core.Catalog, record []byte) error {

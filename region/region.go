@@ -11,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
@@ -41,6 +42,7 @@ type Region struct {
 	watches   *watchHub
 	tracer    trace.Tracer // nil if nothing is traced
 	forwards  *forwarder
+	pace      *rate.Limiter       // of catch-up and snapshot streams
 	refused   map[crdt.Dot]string // owned by the owner
 
 	mu    sync.Mutex // of links, which only the owner changes
@@ -54,6 +56,7 @@ type published struct {
 	catalog    *core.Catalog
 	oldestNews time.Time
 	writable   error
+	readable   error
 	conflicts  core.ConflictStatus
 	requests   core.RequestStatus
 	changed    chan struct{} // closed when there is a newer one
@@ -94,12 +97,16 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		watches: newWatchHub(),
 	}
 	r.forwards = newForwarder(cfg.Region, cfg.NewReplica(), r.metrics.served)
+	r.pace = rate.NewLimiter(rate.Inf, 0)
+	if cfg.CatchUpRate > 0 {
+		r.pace = rate.NewLimiter(rate.Limit(cfg.CatchUpRate), paceBurst)
+	}
 	c, err := core.New(cfg.core(nil), st)
 	if err != nil {
 		return nil, err
 	}
 	r.published.Store(&published{
-		replica: c.Replica(), have: c.Have(), catalog: c.Catalog(), writable: ErrStopped,
+		replica: c.Replica(), have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, readable: c.Readable(),
 		conflicts: c.Conflicts(), requests: c.Requests(), changed: make(chan struct{}),
 	})
 	if cfg.Tracing != nil {
@@ -374,7 +381,7 @@ func (o *owner) commit(b *store.Batch) error {
 
 func (o *owner) publish(fx core.Effects) {
 	old := o.published.Load()
-	next := &published{o.core.Replica(), fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Conflicts, fx.Requests, old.changed}
+	next := &published{o.core.Replica(), fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Readable, fx.Conflicts, fx.Requests, old.changed}
 	if old.have.Compare(fx.Have) == crdt.Equal {
 		o.published.Store(next)
 		return

@@ -482,7 +482,10 @@ func TestCollectionsBornTwice(t *testing.T) {
 			if got := c.get(n, "carts", "1").View.Value.(map[string]any)["from"]; got != "b" {
 				t.Errorf("%s shows %v under the name, want the explicitly made one", n, got)
 			}
-			cols := c.regions[n].Collections()
+			cols, err := c.regions[n].Collections()
+			if err != nil {
+				t.Fatal(err)
+			}
 			i := slices.IndexFunc(cols, func(c *core.Collection) bool { return c.Shadowed })
 			if len(cols) != 2 || i < 0 {
 				t.Fatalf("%s has %d collections", n, len(cols))

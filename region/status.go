@@ -38,7 +38,10 @@ type ClusterStatus struct {
 	Topology topology.Spec `json:"topology"`
 	Inbox    InboxStatus   `json:"inbox"`
 	Problem  string        `json:"problem,omitempty"`
-	Storage  StorageStatus `json:"storage"`
+	Log      LogStatus     `json:"log"`
+	// Snapshot is of one that this region takes of another, if it does.
+	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
+	Storage  StorageStatus   `json:"storage"`
 	// Conflicts is the log of them.
 	Conflicts ConflictLogStatus `json:"conflicts"`
 	Regions   []RegionStatus    `json:"regions"`
@@ -59,6 +62,32 @@ type ShareStatus struct {
 	Waiting int    `json:"waiting"`
 	Asked   uint64 `json:"asked"`
 	Given   uint64 `json:"given"`
+}
+
+// LogStatus tells of the log of changes, from which other regions catch up.
+type LogStatus struct {
+	// Changes is how many it has, Cut up to where it was cut.
+	Changes uint64       `json:"changes"`
+	Cut     VectorStatus `json:"cut"`
+	// Removed is how many were cut off since the start.
+	Removed uint64 `json:"removed"`
+}
+
+// SnapshotStatus tells of a snapshot that is being taken.
+type SnapshotStatus struct {
+	// Region is where it comes from, empty while nobody can give it.
+	Region string `json:"region,omitempty"`
+	// Documents and Bytes are what was copied, TotalBytes about how many there
+	// are, 0 if that is not known.
+	Documents  uint64 `json:"documents"`
+	Bytes      uint64 `json:"bytes"`
+	TotalBytes uint64 `json:"total_bytes"`
+	// BytesPerSecond is since this process goes on with it, SecondsLeft what the
+	// rest takes at that rate, 0 if that is not known.
+	BytesPerSecond uint64  `json:"bytes_per_second"`
+	SecondsLeft    float64 `json:"seconds_left"`
+	// Replaying says that all documents are here and the log is caught up with.
+	Replaying bool `json:"replaying"`
 }
 
 // InboxStatus tells what waits for changes that it depends on.
@@ -151,6 +180,13 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 		StorageID: StorageID(r.cfg.Cluster, s.Region),
 		Vector:    vectorStatus(s.Have), Held: vectorStatus(s.Held), Stable: vectorStatus(s.Stable),
 		Topology: s.Spec, Inbox: InboxStatus(s.Inbox), Problem: cmp.Or(s.Fenced, s.Suspect), Regions: []RegionStatus{}, Alarms: []string{},
+	}
+	out.Log = LogStatus{Changes: s.Log.Changes, Cut: vectorStatus(s.Log.Cut), Removed: s.Log.Removed}
+	if p := s.Snapshot; p != nil {
+		out.Snapshot = &SnapshotStatus{
+			Region: p.Region, Documents: p.Documents, Bytes: p.Bytes, TotalBytes: p.Total,
+			BytesPerSecond: p.Rate, SecondsLeft: p.Left.Seconds(), Replaying: p.Replaying,
+		}
 	}
 	sizes, err := r.store.Sizes()
 	if err != nil {

@@ -21,7 +21,14 @@ type Cluster struct {
 		Changes int `json:"changes"`
 		Bytes   int `json:"bytes"`
 	} `json:"inbox"`
-	Storage struct {
+	Log struct {
+		Changes uint64 `json:"changes"`
+		Cut     Vector `json:"cut"`
+		Removed uint64 `json:"removed"`
+	} `json:"log"`
+	// Snapshot is of one that the region takes of another, nil if it takes none.
+	Snapshot *Snapshot `json:"snapshot,omitempty"`
+	Storage  struct {
 		Records int64 `json:"records"`
 		Journal int64 `json:"journal"`
 		Free    int64 `json:"free"`
@@ -44,6 +51,17 @@ type Cluster struct {
 	Alarms []string `json:"alarms"`
 	// Raw is the answer as it came, with all that is not named here.
 	Raw json.RawMessage `json:"-"`
+}
+
+// A Snapshot tells how far a region has got that copies another one.
+type Snapshot struct {
+	Region         string  `json:"region,omitempty"`
+	Documents      uint64  `json:"documents"`
+	Bytes          uint64  `json:"bytes"`
+	TotalBytes     uint64  `json:"total_bytes"`
+	BytesPerSecond uint64  `json:"bytes_per_second"`
+	SecondsLeft    float64 `json:"seconds_left"`
+	Replaying      bool    `json:"replaying"`
 }
 
 // A Vector tells how much is held of each replica.

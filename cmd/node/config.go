@@ -47,6 +47,11 @@ type Config struct {
 	Pages map[string]fs.FS
 	// TrustedOrigins are those of which pages may write here, and sync.
 	TrustedOrigins []string
+	// Retention says how much of the log is kept beyond what other regions need.
+	Retention core.Retention
+	// CatchUpRate bounds the bytes a second with which regions that are behind
+	// are served; negative means no bound.
+	CatchUpRate int64
 	// FaultInjection lets whoever reaches the API break links and shift the clock.
 	FaultInjection bool
 	// Credentials are what the region shows to its peers. If nil they are read
@@ -76,6 +81,6 @@ func (c *Config) region() region.Config {
 	return region.Config{
 		Region: c.Region, Cluster: c.Cluster, Peers: c.Peers, Topology: c.Topology,
 		StrictCollections: c.StrictCollections, Logger: c.Logger,
-		Limits: core.Limits{Conflicts: c.ConflictLog},
+		Limits: core.Limits{Conflicts: c.ConflictLog}, Retention: c.Retention, CatchUpRate: c.CatchUpRate,
 	}
 }

@@ -248,6 +248,18 @@ type Status struct {
 		Changes int `json:"changes"`
 		Bytes   int `json:"bytes"`
 	} `json:"inbox"`
+	Log struct {
+		Changes uint64            `json:"changes"`
+		Cut     map[string]uint64 `json:"cut"`
+		Removed uint64            `json:"removed"`
+	} `json:"log"`
+	Snapshot *struct {
+		Region     string `json:"region"`
+		Documents  uint64 `json:"documents"`
+		Bytes      uint64 `json:"bytes"`
+		TotalBytes uint64 `json:"total_bytes"`
+		Replaying  bool   `json:"replaying"`
+	} `json:"snapshot"`
 	Storage struct {
 		Records int64 `json:"records"`
 		Journal int64 `json:"journal"`

@@ -20,7 +20,7 @@ import (
 func (n *node) look(fx core.Effects) {
 	for _, r := range fx.Replies {
 		if s, ok := r.Result.(core.Status); ok {
-			n.stable, n.inbox = s.Stable, s.Inbox.Changes
+			n.stable, n.inbox, n.cut, n.unmet = s.Stable, s.Inbox.Changes, s.Log.Cut, s.Unmet > 0
 		}
 	}
 }
@@ -28,6 +28,9 @@ func (n *node) look(fx core.Effects) {
 // committed judges a batch that has just become durable. It reports false if
 // something was wrong with it.
 func (n *node) committed(fx core.Effects) bool {
+	if n.copying || fx.Readable != nil {
+		return n.committedCopy(fx)
+	}
 	n.checkI07OnlyAskedFor(fx)
 	for i := range fx.Batch.Log {
 		if !n.judge(&fx.Batch.Log[i], fx) {
@@ -39,6 +42,7 @@ func (n *node) committed(fx core.Effects) bool {
 	}
 	n.catalog = fx.Catalog
 	n.checkHomes()
+	n.checkI12CutBelowHeld(fx.Batch)
 	n.checkI13WholeChanges(fx.Batch)
 	for i := range fx.Batch.Docs {
 		k := fx.Batch.Docs[i].Key
@@ -58,17 +62,9 @@ func (n *node) judge(l *store.LogPut, fx core.Effects) bool {
 	c := w.hist.changes[l.Dot]
 	first := c == nil
 	if first {
-		ch, rest, err := crdt.DecodeChange(bytes.Clone(l.Change))
-		if err != nil || len(rest) > 0 || ch.Dot != l.Dot {
-			w.fail("codec", "%s wrote %v, which cannot be read: %v", n.name, l.Dot, err)
+		if c = n.wrote(l, fx); c == nil {
 			return false
 		}
-		c = &change{Change: ch, encoded: bytes.Clone(l.Change), region: n.index, incs: map[doc]int64{}}
-		n.asOf(c, fx)
-		w.hist.add(c)
-		w.stats.Changes++
-		w.checkI11Stamps(c)
-		n.checkOneHome(c)
 	}
 	w.tracef("%s commits %v %safter %v", n.name, l.Dot, mutations(c), c.Deps)
 	n.checkI01OneBody(l, c, first)
@@ -84,6 +80,22 @@ func (n *node) judge(l *store.LogPut, fx core.Effects) bool {
 	n.have = n.have.With(c.Dot)
 	n.applied = append(n.applied, c.Dot)
 	return true
+}
+
+// wrote takes a new change into the history. It returns nil if it cannot be read.
+func (n *node) wrote(l *store.LogPut, fx core.Effects) *change {
+	ch, rest, err := crdt.DecodeChange(bytes.Clone(l.Change))
+	if err != nil || len(rest) > 0 || ch.Dot != l.Dot {
+		n.w.fail("codec", "%s wrote %v, which cannot be read: %v", n.name, l.Dot, err)
+		return nil
+	}
+	c := &change{Change: ch, encoded: bytes.Clone(l.Change), region: n.index, incs: map[doc]int64{}}
+	n.asOf(c, fx)
+	n.w.hist.add(c)
+	n.w.stats.Changes++
+	n.w.checkI11Stamps(c)
+	n.checkOneHome(c)
+	return c
 }
 
 // asOf compares a new change with the request that it answers.
@@ -159,7 +171,7 @@ func (n *node) checkI03Reply(rep core.Reply) {
 		return
 	}
 	chain, found, err := n.store.LogChain(r.Dot)
-	if err != nil || !found || !n.have.Covers(r.Have) {
+	if err != nil || !found && !r.Repeated || !n.have.Covers(r.Have) {
 		n.w.fail("checkI03DurableFirst", "%s acknowledges %v at %v, durable is %v (in the log: %v %x %v)", n.name, r.Dot, r.Have, n.have, found, chain, err)
 		return
 	}
@@ -199,6 +211,8 @@ func (n *node) checkSent(m wire.Message) {
 		sent(m.Changes)
 	case wire.CatchUp:
 		sent(m.Changes)
+	case wire.SnapshotPart:
+		told(m.Have)
 	}
 }
 

@@ -49,12 +49,12 @@ func (w *world) work(r *rand.Rand) {
 	c := w.clients[r.IntN(len(w.clients))]
 	n := w.nodes[(c.index+r.IntN(1+r.IntN(len(w.nodes))))%len(w.nodes)]
 	for range len(w.nodes) {
-		if n.up && !n.mute && n.have.Covers(c.token) {
+		if n.up && !n.mute && !n.copying && n.have.Covers(c.token) {
 			break
 		}
 		n = w.nodes[(n.index+1)%len(w.nodes)]
 	}
-	if !n.up || n.mute || !n.have.Covers(c.token) {
+	if !n.up || n.mute || n.copying || !n.have.Covers(c.token) {
 		return // it waits until the region has caught up, or is back
 	}
 	for range 1 + r.IntN(1+r.IntN(6)) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/memstore"
 )
 
 // perform carries out an action of the schedule.
@@ -53,6 +54,8 @@ func (w *world) perform(a action) {
 		n.full = 1 + r.IntN(3)
 	case Rollback:
 		w.rollback(n, r)
+	case Wipe:
+		w.wipe(n, r)
 	case Topology:
 		w.reshape(r)
 	case Homes:
@@ -122,9 +125,26 @@ func (w *world) rollback(n *node, r *rand.Rand) {
 	if len(able) == 0 {
 		return
 	}
-	backup := able[r.IntN(len(able))]
-	n.die("to be rolled back")
-	n.mute, n.mutedAs = true, backup.replica
+	w.replace(n, able[r.IntN(len(able))], r)
+}
+
+// wipe replaces a store by an empty one. What it held of others another one must have.
+func (w *world) wipe(n *node, r *rand.Rand) {
+	if _, ok := n.store.(*memstore.Store); !ok || !n.up || slices.ContainsFunc(w.nodes, func(o *node) bool { return o.mute }) {
+		return
+	}
+	empty := &copyOfStore{store: memstore.New(), replica: n.core.Replica(), empty: true}
+	empty.init()
+	if n.have.Len() == 0 || !w.canLose(n, empty) {
+		return
+	}
+	w.replace(n, empty, r)
+}
+
+// replace kills a process and starts it with another store.
+func (w *world) replace(n *node, backup *copyOfStore, r *rand.Rand) {
+	n.die("its store is to be replaced")
+	n.mute, n.mutedAs, n.mutedFor = true, backup.replica, crdt.Vector{}
 	// Nothing that it sent is still under way when it comes back.
 	for _, o := range w.nodes {
 		if o == n {
@@ -141,6 +161,9 @@ func (w *world) rollback(n *node, r *rand.Rand) {
 		}
 		if w.canLose(n, backup) {
 			w.restore(n, backup)
+			if backup.empty {
+				w.restoreEmpty(n)
+			}
 			for _, o := range w.nodes {
 				// It meets some regions long before others.
 				if o != n && !w.calm && chance(r, 0.4) {
@@ -172,7 +195,16 @@ func (w *world) canLose(n *node, backup *copyOfStore) bool {
 			return false
 		}
 	}
-	return noticed
+	return noticed || backup.empty
+}
+
+// restoreEmpty keeps clients away until the region has back what others hold: if
+// it met nobody at first, it would take writes as a new cluster's would.
+func (w *world) restoreEmpty(n *node) {
+	n.archive = nil
+	for _, o := range w.nodes {
+		n.mutedFor = n.mutedFor.Join(o.have)
+	}
 }
 
 func (w *world) restore(n *node, backup *copyOfStore) {
@@ -190,8 +222,9 @@ func (w *world) restore(n *node, backup *copyOfStore) {
 	if err := n.replay(&w.hist); err != nil {
 		w.fail("apply", "%s: %v", n.name, err)
 	}
-	i := slices.Index(n.archive, backup)
-	n.archive = n.archive[:i+1]
+	if i := slices.Index(n.archive, backup); i >= 0 {
+		n.archive = n.archive[:i+1]
+	}
 	// What was only ever on this disk is gone for clients too.
 	left := crdt.Vector{}
 	for _, o := range w.nodes {
@@ -204,7 +237,7 @@ func (w *world) restore(n *node, backup *copyOfStore) {
 
 // unmute lets clients come back to a region that has noticed its rollback.
 func (n *node) unmute() {
-	if n.mute && n.up && n.core != nil && n.core.Replica() != n.mutedAs && n.writable == nil {
+	if n.mute && n.up && n.core != nil && n.core.Replica() != n.mutedAs && n.writable == nil && n.have.Covers(n.mutedFor) {
 		n.mute = false
 		n.w.tracef("%s goes on as %v", n.name, n.core.Replica())
 	}

@@ -95,6 +95,9 @@ type durable struct {
 	sum [4]uint64
 	// total is the digest that the core keeps.
 	total digest.Digest
+	// copying says that a snapshot is being taken: the documents are not of one
+	// moment, and may not be read.
+	copying bool
 }
 
 func (d *durable) init() {

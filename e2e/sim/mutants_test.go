@@ -26,7 +26,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "acknowledge what is not committed", pkg: "region/core",
-		old: "if len(c.dirty) > 0 || len(c.batch.Log) > 0 {", new: "if len(c.batch.Log) > 0 && len(c.batch.Log)%4 != 3 {",
+		old: "if len(c.batch.Docs) > 0 || len(c.batch.Log) > 0 || len(c.batch.TrimLog) > 0 || snapshot || c.changed {", new: "if len(c.batch.Log) > 0 && len(c.batch.Log)%4 != 3 {",
 	},
 	{
 		name: "reuse sequence numbers after a rollback", pkg: "region/core",
@@ -190,6 +190,38 @@ var mutants = []mutant{
 		name: "fixed: wait for what a donor has lost", pkg: "region/core",
 		old: "c.met, p.owed = true, h.Have", new: "c.met, p.owed = true, p.owed.Join(h.Have)",
 		caught: "checkConvergence",
+	},
+	{
+		name: "cut the log below what is held here", pkg: "region/core",
+		old: "v := c.sync.held.Meet(c.sync.stable)", new: "v := c.have",
+		caught: "checkI12CutBelowHeld",
+	},
+	{
+		name: "replay what a copied document has already", pkg: "region/core",
+		old: "			return s.have.Contains(d)\n", new: "			return s.have.Contains(d) && i == 0\n",
+	},
+	{
+		name: "serve a snapshot whose parts are of different moments", pkg: "region/core",
+		old: "		v = v.Join(b.segments[i].have)\n", new: "		v = b.segments[0].have\n",
+	},
+	{
+		name: "keep the old documents under a snapshot", pkg: "region/core",
+		old: "		c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: key})\n", new: "",
+	},
+	{
+		name: "forget the stamps of forgotten documents with a snapshot", pkg: "region/core",
+		old: "	c.forgotten = max(c.forgotten, m.Forgotten)\n", new: "",
+		caught: "checkI11Stamps",
+	},
+	{
+		name: "fixed: take a snapshot before it is clear whose changes the store has", pkg: "region/core",
+		old: `if c.fenced != "" || c.suspect != "" {`, new: `if c.fenced != "" {`,
+		caught: "checkI02ReplicaIsNew",
+	},
+	{
+		name: "fixed: serve a request for a snapshot twice", pkg: "region/core",
+		old: "if m.ID > p.copies {", new: "if m.ID > 0 {",
+		caught: "wire",
 	},
 }
 

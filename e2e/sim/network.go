@@ -288,14 +288,25 @@ func (p *pair) serve(c *conn, from *node, s core.Stream) {
 	snap := from.store.Snapshot()
 	defer snap.Close()
 	var parts [][]byte
-	for msg, err := range core.CatchUp(snap, s.ID, s.Spans) {
+	messages := core.CatchUp(snap, s.ID, s.Spans)
+	if s.Snapshot != nil {
+		if s.Snapshot.Resume {
+			p.w.stats.Resumed++
+		}
+		messages = core.Snapshot(snap, *s.Snapshot, 0, 100+p.r.IntN(1000))
+	}
+	for msg, err := range messages {
 		if err != nil {
 			p.w.tracef("%s cannot serve %s: %v", from.name, s.Peer, err)
 		}
 		from.checkSent(msg)
 		parts = append(parts, wire.Append(nil, msg))
 	}
-	if !p.w.calm && chance(p.r, p.w.sc.abort) {
+	abort := p.w.sc.abort
+	if s.Snapshot != nil {
+		abort *= 2 // there are few
+	}
+	if !p.w.calm && chance(p.r, abort) {
 		parts = parts[:p.r.IntN(len(parts))]
 	}
 	from.streams++

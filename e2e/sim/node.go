@@ -49,12 +49,15 @@ type node struct {
 
 	durable
 	stable crdt.Vector // as of the last step of this process
+	cut    crdt.Vector // what its log does not have any more
+	unmet  bool        // it has written before it met a peer, and not all hold that
 	inbox  int         // changes that wait for others
 	peers  []core.PeerStatus
 	// mute says that clients keep away: the store was rolled back, has lost
 	// changes that others hold, and has not noticed.
 	mute     bool
 	mutedAs  crdt.ReplicaID
+	mutedFor crdt.Vector // and until it has this
 	archive  []*copyOfStore
 	writable error
 	replica  crdt.ReplicaID // of the last step that was carried out
@@ -96,6 +99,7 @@ type copyOfStore struct {
 	store *memstore.Store
 	durable
 	replica crdt.ReplicaID
+	empty   bool
 }
 
 func newNode(w *world, i int, name string, st store.Store) *node {
@@ -122,7 +126,7 @@ func (n *node) setRate(rate float64) {
 func (n *node) config() core.Config {
 	return core.Config{
 		Region: n.name, Cluster: "sim", Members: n.w.sc.regions, Topology: n.spec,
-		Limits: n.w.sc.limits, Timing: n.w.sc.timing, MaxSkew: n.w.sc.maxSkew,
+		Limits: n.w.sc.limits, Timing: n.w.sc.timing, MaxSkew: n.w.sc.maxSkew, Retention: n.w.sc.keep,
 		NewReplica: func() crdt.ReplicaID { return n.w.mint(n) },
 	}
 }
@@ -161,7 +165,7 @@ func (n *node) reload() bool {
 		return false
 	}
 	n.core = c
-	n.stable, n.inbox = crdt.Vector{}, 0
+	n.stable, n.cut, n.inbox = crdt.Vector{}, crdt.Vector{}, 0
 	n.checkI06HaveGrows(c.Have())
 	return true
 }
@@ -470,8 +474,11 @@ func (n *node) inspected(rep core.Reply) {
 // archiveCopy keeps a copy of the store that a rollback may bring back.
 func (n *node) archiveCopy() {
 	m, ok := n.store.(*memstore.Store)
-	if !ok || !n.up || n.core == nil || n.busy || n.have.Get(n.core.Replica()) == 0 {
+	// Whether dots of a copy were used twice cannot be told if it was taken while
+	// the region had written alone, and is brought back after the logs were cut: it
+	// is fenced, which is as it should be.
+	if !ok || !n.up || n.core == nil || n.busy || n.copying || n.unmet || n.have.Get(n.core.Replica()) == 0 {
 		return
 	}
-	n.archive = append(n.archive, &copyOfStore{m.Clone(), n.durable.copy(), n.core.Replica()})
+	n.archive = append(n.archive, &copyOfStore{store: m.Clone(), durable: n.durable.copy(), replica: n.core.Replica()})
 }

@@ -66,7 +66,7 @@ func (w *world) waitFor(within time.Duration, holds func() bool) bool {
 
 func (w *world) converged() bool {
 	for _, n := range w.nodes {
-		if !n.up || n.busy || len(n.inbound) > 0 || n.core == nil || n.writable != nil || n.mute || !n.have.Equal(w.nodes[0].have) {
+		if !n.up || n.busy || len(n.inbound) > 0 || n.core == nil || n.writable != nil || n.mute || n.copying || !n.have.Equal(w.nodes[0].have) {
 			return false
 		}
 	}
@@ -132,6 +132,7 @@ func (w *world) checkAll() {
 		}
 		n.checkScan()
 		n.checkDigestsAreOfDocuments()
+		n.checkLog()
 		if n == first || w.failure != nil {
 			continue
 		}
@@ -202,7 +203,8 @@ func (w *world) checkNothingLost() {
 			continue
 		}
 		for _, n := range w.nodes {
-			if _, ok, err := n.store.LogChain(c.Dot); !n.have.Contains(c.Dot) || !ok || err != nil {
+			_, ok, err := n.store.LogChain(c.Dot)
+			if cut := n.cut.Contains(c.Dot); !n.have.Contains(c.Dot) || ok == cut || err != nil {
 				w.fail("checkNothingLost", "%s lacks %v, which %s has acknowledged: %v", n.name, c.Dot, w.sc.regions[c.region], err)
 				return
 			}

@@ -35,17 +35,23 @@ const (
 	Repeat    Fault = "repeat"    // clients send requests again, under idempotency keys
 	Shares    Fault = "shares"    // clients race for counters with bounds
 	Homes     Fault = "homes"     // homes are set, moved, given up and taken by force
+	Wipe      Fault = "wipe"      // a store is replaced by an empty one
+	Cutting   Fault = "cutting"   // the log keeps next to nothing, so that who lacks something takes a snapshot
 )
 
 // Faults lists all classes.
 func Faults() []Fault {
 	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes,
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting,
 	}
 }
 
+// later are the classes that draw from a stream of their own, so that the seeds
+// kept what they meant when these came.
+var later = []Fault{Wipe, Cutting}
+
 // actionFaults are the classes that happen at a moment of the schedule.
-var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology}
+var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology, Wipe}
 
 // ParseFaults reads a list of classes, separated by commas.
 func ParseFaults(s string) ([]Fault, error) {
@@ -85,6 +91,7 @@ type scenario struct {
 	duration time.Duration
 	limits   core.Limits
 	timing   core.Timing
+	keep     core.Retention
 	maxSkew  time.Duration
 	faults   map[Fault]bool
 	// Probabilities per message, per stream for abort.
@@ -109,6 +116,7 @@ const (
 	streamRepeats
 	streamShares
 	streamHomes
+	streamLater
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -135,16 +143,20 @@ func newScenario(o Options) *scenario {
 	// A third of the seeds has few classes of faults, so that one is not always
 	// hidden by another.
 	p := pick(r, 0.15, 0.4, 0.7)
+	rl := source(o.Seed, streamLater)
 	for _, f := range Faults() {
 		if f == Homes {
 			continue // by a stream of its own, below
 		}
-		from := r
+		from, p := r, p
 		// What was drawn before there were these classes stays as it was.
-		if f == Repeat {
+		switch {
+		case f == Repeat:
 			from = source(o.Seed, streamRepeats)
-		} else if f == Shares {
+		case f == Shares:
 			from = source(o.Seed, streamShares)
+		case slices.Contains(later, f):
+			from, p = rl, 0.5
 		}
 		on := chance(from, p)
 		s.faults[f] = on && !slices.Contains(o.Without, f)
@@ -152,6 +164,9 @@ func newScenario(o Options) *scenario {
 	s.faults[Homes] = chance(source(o.Seed, streamHomes), 0.4) && !slices.Contains(o.Without, Homes)
 	s.drawNetwork(r)
 	s.drawLimits(r)
+	if s.faults[Cutting] {
+		s.keep = core.Retention{Changes: 1 + uint64(rl.IntN(20)), Age: pick(rl, 0, 0, 700*time.Millisecond)}
+	}
 	s.clients = 1 + r.IntN(6)
 	s.docs = 1 + r.IntN(6)
 	for i := range s.skew {
@@ -240,9 +255,14 @@ func (s *scenario) drawActions(o Options) {
 	for range work {
 		all = append(all, action{at: between(r, 0, s.duration), seed: r.Uint64()})
 	}
+	rl := source(o.Seed, streamLater+1)
 	for _, f := range actionFaults {
+		r := r
+		if slices.Contains(later, f) {
+			r = rl
+		}
 		n := 1 + r.IntN(faults)
-		if f == Rollback || f == Topology {
+		if f == Rollback || f == Topology || f == Wipe {
 			n = 1 + n/2
 		}
 		for range n {

@@ -45,7 +45,7 @@ func (f *Failure) String() string {
 
 // Stats count what a run went through.
 type Stats struct {
-	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared int
+	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed int
 	// AtHome are the writes that were taken under the authority of a strict home,
 	// Granted the claims that became authority.
 	AtHome, Granted int
@@ -68,6 +68,9 @@ func (s *Stats) Add(o Stats) {
 	s.Shared += o.Shared
 	s.AtHome += o.AtHome
 	s.Granted += o.Granted
+	s.Cut += o.Cut
+	s.Snapshots += o.Snapshots
+	s.Resumed += o.Resumed
 }
 
 // A Result is what became of a run.

@@ -72,6 +72,8 @@ var regressions = []struct {
 	{sim.Options{Seed: 10386}, "reports of a replica that is no more outbid its successor's for ever, as one who knew better always heard the successor last"},
 	{sim.Options{Seed: 20184}, "a store that was rolled back did not notice it by what peers came to hold later"},
 	{sim.Options{Seed: 20199}, "a region wrote before it had announced itself, in the step in which it met its first peer"},
+	{sim.Options{Seed: 98}, "a request for a snapshot that came twice was served twice, and the parts mixed"},
+	{sim.Options{Seed: 201}, "a store that was rolled back took a snapshot before it was clear whose changes it had"},
 	{sim.Options{Seed: 79}, "a store that was rolled back asked for the proof of a log that another peer had already settled"},
 }
 
@@ -117,7 +119,8 @@ func TestCoverage(t *testing.T) {
 			t.Errorf("no seed has faults of the class %s", f)
 		}
 	}
-	if sum.Conflicts == 0 || sum.Crashes == 0 || sum.Trimmed == 0 || sum.Dropped == 0 || sum.Reads == 0 || sum.Rollbacks == 0 || sum.Repeats == 0 || sum.Shared == 0 || sum.AtHome == 0 || sum.Granted == 0 {
+	if sum.Conflicts == 0 || sum.Crashes == 0 || sum.Trimmed == 0 || sum.Dropped == 0 || sum.Reads == 0 || sum.Rollbacks == 0 || sum.Repeats == 0 ||
+		sum.Shared == 0 || sum.AtHome == 0 || sum.Granted == 0 || sum.Cut == 0 || sum.Snapshots == 0 || sum.Resumed == 0 {
 		t.Errorf("something never happens: %+v", sum)
 	}
 }

@@ -14,10 +14,23 @@ const catchUpBytes = 256 << 10
 
 // CatchUp yields the messages that answer a request: the changes of the spans
 // in an order that respects causality among them, so that the receiver can
-// apply them as they come. The last one has Done set. reader must not change
+// apply them as they come. The last one has Done set. If the log does not reach
+// back so far, a wire.Behind comes before a refusal. reader must not change
 // under it: use a snapshot.
-func CatchUp(reader store.Reader, id uint64, spans []crdt.Span) iter.Seq2[wire.CatchUp, error] {
-	return func(yield func(wire.CatchUp, error) bool) {
+func CatchUp(reader store.Reader, id uint64, spans []crdt.Span) iter.Seq2[wire.Message, error] {
+	return func(yield func(wire.Message, error) bool) {
+		cut, err := durableCut(reader)
+		if err != nil {
+			yield(wire.CatchUp{ID: id, Done: true, Refused: err.Error()}, err)
+			return
+		}
+		for _, s := range spans {
+			if n := cut.Get(s.Replica); n >= s.From {
+				why := fmt.Sprintf("the log of %v was cut up to %d, %d was asked for", s.Replica, n, s.From)
+				_ = yield(wire.Behind{ID: id, Cut: cut}, nil) && yield(wire.CatchUp{ID: id, Done: true, Refused: why}, nil)
+				return
+			}
+		}
 		msg, size := wire.CatchUp{ID: id}, 0
 		for encoded, err := range merged(reader, spans) {
 			if err != nil {
@@ -36,6 +49,17 @@ func CatchUp(reader store.Reader, id uint64, spans []crdt.Span) iter.Seq2[wire.C
 		msg.Done = true
 		yield(msg, nil)
 	}
+}
+
+// durableCut is what the log of a store does not have any more.
+func durableCut(reader store.Reader) (crdt.Vector, error) {
+	record, err := reader.Meta(metaCore)
+	if err != nil || record == nil {
+		return crdt.Vector{}, err
+	}
+	var c Core
+	err = c.decodeMeta(record)
+	return c.cut.vector, err
 }
 
 // A source is one origin's span while it is merged with the others.

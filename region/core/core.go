@@ -35,6 +35,8 @@ type Config struct {
 	MaxSkew time.Duration
 	// NewReplica mints a replica id that was never used before.
 	NewReplica func() crdt.ReplicaID
+	// Retention says how much of the log is kept beyond what is needed.
+	Retention Retention
 	// Refused are changes that could not be applied; they are not accepted
 	// again, nor is anything that depends on them.
 	Refused map[crdt.Dot]string
@@ -92,12 +94,17 @@ type Core struct {
 	// until that is cleared up.
 	fenced, suspect string
 	contact         bool // a peer has greeted since the start
+	// unmet is, if not 0, the first change that this replica made in a process
+	// that had met no peer before, until all are known to hold it.
+	unmet uint64
 
 	queue []Event
 	inbox *inbox
 	peers map[string]*peer
 	sync  syncState
 	trim  trimQueue
+	cut   logCut
+	boot  bootstrap
 
 	digests *digests.Table
 	compare comparer
@@ -128,6 +135,8 @@ type Core struct {
 	cost  int
 	out   []outgoing
 	acks  bool // something of others was applied
+	// changed says that the core's own record is to be written.
+	changed bool
 }
 
 // outgoing is a change made durable by this step.
@@ -145,6 +154,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 	cfg.Limits, cfg.Timing = cfg.Limits.withDefaults(), cfg.Timing.withDefaults()
 	if cfg.MaxSkew == 0 {
 		cfg.MaxSkew = crdt.DefaultMaxSkew
+	}
+	if cfg.Retention.Changes == 0 {
+		cfg.Retention.Changes = DefaultRetentionChanges
 	}
 	c := &Core{
 		cfg:     cfg,
@@ -190,10 +202,19 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 	if err := c.decodeMeta(record); err != nil {
 		return nil, fmt.Errorf("store record %q: %w", metaCore, err)
 	}
+	if record, err = reader.Meta(metaSnapshot); err != nil {
+		return nil, err
+	}
+	if record != nil {
+		if c.boot, err = decodeBootstrap(record); err != nil {
+			return nil, fmt.Errorf("store record %q: %w", metaSnapshot, err)
+		}
+		c.boot.from = c.boot.bytes
+	}
 	return c, c.loadCatalog()
 }
 
-const metaFormat = 1
+const metaFormat = 2
 
 // Sizes to make room for: the core's record but for its vector, and the most of a dot.
 const (
@@ -212,7 +233,9 @@ func (c *Core) encodeMeta() []byte {
 	b = binary.AppendUvarint(b, uint64(c.clock.Last()))
 	b = binary.AppendUvarint(b, uint64(c.forgotten))
 	b, _ = c.have.AppendBinary(b)
-	return b
+	b, _ = c.cut.vector.AppendBinary(b)
+	b = binary.AppendUvarint(b, c.unmet)
+	return append(b, byte(c.boot.phase))
 }
 
 func (c *Core) decodeMeta(b []byte) error {
@@ -225,23 +248,33 @@ func (c *Core) decodeMeta(b []byte) error {
 	c.clock = crdt.NewClock(c.cfg.MaxSkew, crdt.Stamp(r.Uvarint()))
 	c.forgotten = crdt.Stamp(r.Uvarint())
 	c.have = r.Vector()
+	c.cut.vector = r.Vector()
+	c.unmet = r.Uvarint()
+	c.boot.phase = bootPhase(r.Byte())
 	c.announced = c.have.Get(c.replica) > 0
 	return r.Done()
 }
 
-// DurableHave returns the vector that a store's reader has reached.
+// DurableHave returns the vector that a store's reader has reached. While a
+// snapshot is being taken the documents are not of one moment, and the error is
+// ErrCatchingUp.
 func DurableHave(reader store.Reader) (crdt.Vector, error) {
 	record, err := reader.Meta(metaCore)
 	if err != nil || record == nil {
 		return crdt.Vector{}, err
 	}
 	var c Core
-	err = c.decodeMeta(record)
+	if err = c.decodeMeta(record); err == nil {
+		err = c.snapshotError()
+	}
 	return c.have, err
 }
 
 // Have is what the region holds.
 func (c *Core) Have() crdt.Vector { return c.have }
+
+// Readable says why nothing can be read; nil if it can.
+func (c *Core) Readable() error { return c.snapshotError() }
 
 // Replica is the present incarnation of the region's store.
 func (c *Core) Replica() crdt.ReplicaID { return c.replica }
@@ -293,6 +326,10 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.grantClaims(); err != nil {
 		return Effects{}, err
 	}
+	c.cutLog()
+	if err := c.bootstrap(); err != nil {
+		return Effects{}, err
+	}
 	c.expireGathers()
 	if err := c.finish(); err != nil {
 		return Effects{}, err
@@ -310,7 +347,7 @@ func (c *Core) roomForOthers() bool {
 // room reports whether the batch may grow further.
 func (c *Core) room() bool {
 	// Each document comes with the digest of its bucket.
-	records := 2*len(c.dirty) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
+	records := 2*len(c.dirty) + len(c.batch.Docs) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
 	return c.cost < c.cfg.Limits.BatchBytes && records < store.FastBatchRecords
 }
 
@@ -369,7 +406,10 @@ func (c *Core) finish() error {
 		return err
 	}
 	c.saveRequests()
-	if len(c.dirty) > 0 || len(c.batch.Log) > 0 {
+	c.saveSnapshot()
+	_, snapshot := c.batch.Meta[metaSnapshot]
+	if len(c.batch.Docs) > 0 || len(c.batch.Log) > 0 || len(c.batch.TrimLog) > 0 || snapshot || c.changed {
+		c.changed = false
 		if c.batch.Meta == nil {
 			c.batch.Meta = map[string][]byte{}
 		}
@@ -380,7 +420,7 @@ func (c *Core) finish() error {
 	}
 	c.fx.Conflicts, c.fx.Requests = c.conflictStatus(), c.requests.status
 	c.fx.Have, c.fx.Catalog, c.fx.Digest = c.have, c.catalog, c.digests.Total()
-	c.fx.OldestNews, c.fx.Writable = c.oldestNews(), c.writable()
+	c.fx.OldestNews, c.fx.Writable, c.fx.Readable = c.oldestNews(), c.writable(), c.snapshotError()
 	c.sendStatus()
 	c.push()
 	c.sendAwaits()
@@ -468,6 +508,9 @@ func (c *Core) nextChain(dot crdt.Dot, encoded []byte) (next [store.ChainSize]by
 func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 	settings := Settings{Type: crdt.TypeDocument}
 	var col *Collection
+	if c.boot.holds(store.DocKey{Collection: m.Collection, ID: m.ID}, hd.Dot) {
+		return nil
+	}
 	if !m.Collection.IsZero() {
 		if col = c.catalog.byDot[m.Collection]; col == nil {
 			return fmt.Errorf("%w: collection %v is not known", crdt.ErrCorrupt, m.Collection)
@@ -544,12 +587,15 @@ func (c *Core) writable() error {
 	if why := cmp.Or(c.fenced, c.suspect); why != "" {
 		return fmt.Errorf("%w: %s", ErrFenced, why)
 	}
+	if err := c.snapshotError(); err != nil {
+		return err
+	}
 	if !c.contact && len(c.peers) > 0 && c.uptime < c.cfg.Timing.DeadAfter {
 		// If this store was rolled back, a peer that can be reached says so before
 		// a dot is used again.
 		return fmt.Errorf("%w: no peer was met yet", ErrCatchingUp)
 	}
-	if !c.synced && !c.alone() {
+	if !c.synced && (!c.alone() || c.owed().Len() > 0) {
 		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, missing(c.have, c.owed()))
 	}
 	return nil

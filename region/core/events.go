@@ -63,6 +63,8 @@ type Effects struct {
 	OldestNews time.Time
 	// Writable says why no write can be taken; nil if one can.
 	Writable error
+	// Readable says why nothing can be read; nil if it can.
+	Readable error
 	// Conflicts tells of the conflict log once Batch is durable.
 	Conflicts ConflictStatus
 	// Requests tells of the requests under idempotency keys once Batch is durable.
@@ -117,11 +119,13 @@ type Send struct {
 	Message wire.Message
 }
 
-// A Stream is a request of a peer to be answered with the messages of [CatchUp].
+// A Stream is a request of a peer to be answered with the messages of [CatchUp],
+// or of [core.Snapshot] if Snapshot is set.
 type Stream struct {
-	Peer  string
-	ID    uint64
-	Spans []crdt.Span
+	Peer     string
+	ID       uint64
+	Spans    []crdt.Span
+	Snapshot *wire.SnapshotRequest
 }
 
 // A Close asks for a link to be closed, and why.
@@ -151,6 +155,12 @@ type Status struct {
 	HeldBehind, StableBehind    time.Duration
 	Spec                        topology.Spec
 	Inbox                       InboxStatus
+	Log                         LogStatus
+	// Unmet is, if not 0, the first change that this replica made in a process
+	// that had met no peer before, until all are known to hold it.
+	Unmet uint64
+	// Snapshot is of one that is being taken, nil if none is.
+	Snapshot *SnapshotStatus
 	// Fenced says why the store must never take writes again, Suspect why not
 	// until a peer has cleared that up.
 	Fenced, Suspect string

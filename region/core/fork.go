@@ -97,6 +97,18 @@ func (c *Core) receiveProof(p *peer, m wire.CatchUp) error {
 	return nil
 }
 
+// withoutProof goes on where a peer's log does not reach back to our last
+// change. This store can only have used dots twice if it took writes before it
+// met a peer; if it did, nobody can tell any more, and an operator has to.
+func (c *Core) withoutProof(p *peer) {
+	if c.unmet > 0 {
+		c.fence(p, p.lost)
+		p.lost = crdt.Dot{}
+		return
+	}
+	c.retire(p, p.lost)
+}
+
 // fence ends the taking of writes for good.
 func (c *Core) fence(p *peer, d crdt.Dot) {
 	c.fenced = fmt.Sprintf("%s holds other changes under the same names as this store (replica %v, change %d): this store was restored from an older copy, or runs twice", p.name, d.Replica, d.Seq)

@@ -97,6 +97,9 @@ func (b *inbox) contiguous(r crdt.ReplicaID, have uint64) uint64 {
 
 // accept takes encoded changes of a peer into the inbox.
 func (c *Core) accept(peer string, encoded [][]byte) error {
+	if c.boot.apart() {
+		return nil // it comes again with the log
+	}
 	for _, b := range encoded {
 		ch, rest, err := crdt.DecodeChange(b)
 		if err == nil && len(rest) > 0 {

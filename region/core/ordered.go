@@ -18,8 +18,17 @@ var ErrTrimmed = errors.New("the log does not reach back so far")
 // snapshot.
 func Ordered(reader store.Reader, spans []crdt.Span) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
+		cut, err := durableCut(reader)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
 		var want, got uint64
 		for _, s := range spans {
+			if n := cut.Get(s.Replica); n >= s.From {
+				yield(nil, fmt.Errorf("%w: that of %v was cut up to %d", ErrTrimmed, s.Replica, n))
+				return
+			}
 			want += s.To - s.From + 1
 		}
 		for encoded, err := range merged(reader, spans) {

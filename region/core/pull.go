@@ -44,9 +44,20 @@ func (c *Core) receiveCatchUp(name string, m wire.CatchUp) {
 	}
 }
 
+// receiveBehind notes that a peer's log begins too late.
+func (c *Core) receiveBehind(p *peer, m wire.Behind) {
+	p.cut = p.cut.Join(m.Cut)
+	if m.ID == p.proof && !p.lost.IsZero() {
+		c.withoutProof(p)
+	}
+}
+
 // pull asks for what linked peers hold and we do not.
 func (c *Core) pull() {
-	wanted := map[string][]crdt.Span{}
+	if c.boot.apart() {
+		return
+	}
+	wanted, behind := map[string][]crdt.Span{}, false
 	for _, r := range c.known() {
 		span, ok := c.wanted(r)
 		if !ok {
@@ -54,6 +65,14 @@ func (c *Core) pull() {
 		}
 		if name := c.supplier(r, span); name != "" {
 			wanted[name] = append(wanted[name], span)
+		} else {
+			behind = true
+		}
+	}
+	if behind {
+		c.needSnapshot()
+		if c.boot.apart() {
+			return
 		}
 	}
 	c.sync.hurry = false
@@ -142,7 +161,7 @@ func (c *Core) supplier(r crdt.ReplicaID, s crdt.Span) string {
 		for _, name := range c.peerNames() {
 			p := c.peers[name]
 			n := min(known(p).Get(r), s.To)
-			if !c.hears(p) || n < s.From {
+			if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From {
 				continue
 			}
 			if best == "" || best == failed || n > most && name != failed {

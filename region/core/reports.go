@@ -187,6 +187,9 @@ func (c *Core) stabilise() {
 		held, stable = held.Meet(p.report.Have), stable.Meet(p.counted)
 	}
 	c.sync.held = held
+	if c.unmet > 0 && held.Get(c.replica) >= c.unmet {
+		c.unmet, c.changed = 0, true
+	}
 	if c.allKnown(stable) {
 		c.sync.stable = c.sync.stable.Join(stable)
 	}
@@ -221,6 +224,9 @@ func (c *Core) sendStatus() {
 		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
 		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.digests.Total(),
 	}}
+	if c.boot.phase != bootNone {
+		reports[0].Digest = digest.Digest{}
+	}
 	names := c.peerNames()
 	for _, name := range names {
 		if r := c.peers[name].report; r.Seq > 0 {
@@ -255,6 +261,7 @@ func (c *Core) status() Status {
 		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced, Suspect: c.suspect, Shares: c.shares.status,
 		Changes: missing(crdt.Vector{}, c.have), HeldLag: missing(c.sync.held, c.have), StableLag: missing(c.sync.stable, c.have),
 		HeldBehind: c.behind(c.sync.held), StableBehind: c.behind(c.sync.stable),
+		Log: c.logStatus(), Unmet: c.unmet, Snapshot: c.snapshotStatus(),
 	}
 	for _, name := range c.peerNames() {
 		p := c.peers[name]

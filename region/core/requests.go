@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/transport/wire"
 )
 
 // A region remembers the requests that were made under an idempotency key: for
@@ -317,6 +319,23 @@ func (c *Core) remember(ch *crdt.Change) error {
 	c.putMeta(expiryName(expires, ch.Request.Key), []byte{requestFormat})
 	c.count(b, 1)
 	c.cost += len(b)
+	return nil
+}
+
+// installRequest takes what another region remembers of a request, unless it is
+// known here. What is no such record is passed over: it answers nobody.
+func (c *Core) installRequest(m *wire.RequestRecord) error {
+	q, err := decodeRequest(m.Record)
+	if err != nil || q.expires <= c.nowMillis() || q.expires > c.nowMillis()+uint64(c.cfg.Limits.RequestAge.Milliseconds()) {
+		return nil //nolint:nilerr // see above
+	}
+	if old, err := c.meta(requestName(m.Key)); err != nil || old != nil {
+		return err
+	}
+	c.putMeta(requestName(m.Key), bytes.Clone(m.Record))
+	c.putMeta(expiryName(q.expires, m.Key), []byte{requestFormat})
+	c.count(m.Record, 1)
+	c.cost += len(m.Record)
 	return nil
 }
 

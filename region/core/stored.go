@@ -20,7 +20,7 @@ func Reborn(record []byte, replica crdt.ReplicaID) ([]byte, error) {
 	if err := c.decodeMeta(record); err != nil {
 		return nil, err
 	}
-	c.replica, c.synced = replica, false
+	c.replica, c.synced, c.unmet = replica, false, 0
 	return c.encodeMeta(), nil
 }
 

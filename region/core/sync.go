@@ -29,6 +29,7 @@ type peer struct {
 	// told is what it told itself, on its link: what it is asked for. Others may
 	// know more of it than can be had of it, if the link is cut.
 	told   crdt.Vector
+	cut    crdt.Vector   // what its log is known not to have any more
 	heard  time.Duration // uptime at the last message on the link
 	news   time.Time     // last news of it, over any path
 	offset time.Duration
@@ -38,6 +39,8 @@ type peer struct {
 	// tellAll that this has just begun.
 	lease   time.Duration
 	tellAll bool
+	// copies is the last snapshot that it has asked for on this link.
+	copies uint64
 	// grown says that more is known to be held by it since this step began, and
 	// grownFrom who told.
 	grown     bool
@@ -164,7 +167,9 @@ func (c *Core) receive(name string, m wire.Message) error {
 		return c.receiveHello(p, hello)
 	}
 	if !p.greeted {
-		if _, bulk := m.(wire.CatchUp); !bulk {
+		switch m.(type) {
+		case wire.CatchUp, wire.Behind, wire.SnapshotPart: // a bulk stream may overtake
+		default:
 			c.reject(name, errors.New("the first message is not a hello"))
 		}
 		return nil
@@ -189,6 +194,15 @@ func (c *Core) receive(name string, m wire.Message) error {
 			return err
 		}
 		c.receiveCatchUp(name, m)
+	case wire.Behind:
+		c.receiveBehind(p, m)
+	case wire.SnapshotRequest:
+		if m.ID > p.copies { // and not one that came twice
+			p.copies = m.ID
+			c.fx.Streams = append(c.fx.Streams, Stream{Peer: name, ID: m.ID, Snapshot: &m})
+		}
+	case wire.SnapshotPart:
+		return c.receivePart(p, m)
 	case wire.Await:
 		c.receiveAwait(p, m)
 	case wire.Acks:
@@ -225,7 +239,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 			return err
 		}
 	}
-	p.greeted, p.version = true, h.MaxVersion
+	p.greeted, p.version, p.cut, p.copies = true, h.MaxVersion, crdt.Vector{}, 0
 	c.contact = true
 	p.grown, p.grownFrom = true, p.name
 	if !c.synced {

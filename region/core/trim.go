@@ -55,7 +55,7 @@ func (q *trimQueue) pop(stable crdt.Vector) (trimItem, bool) {
 
 // sweep trims documents that have settled since they were last changed.
 func (c *Core) sweep() error {
-	if c.uptime < c.trim.next {
+	if c.uptime < c.trim.next || c.boot.apart() {
 		return nil
 	}
 	c.trim.next = c.uptime + sweepEvery

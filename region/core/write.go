@@ -131,6 +131,9 @@ func (c *Core) encode(ch *crdt.Change) ([]byte, error) {
 // commitOwn commits a change of this replica. Its mutations were prepared
 // against the states that they are applied to, so a failure is a defect.
 func (c *Core) commitOwn(ch *crdt.Change, encoded []byte) error {
+	if !c.contact && len(c.peers) > 0 && c.unmet == 0 {
+		c.unmet = ch.Dot.Seq
+	}
 	if err := c.commit(ch, encoded, ""); err != nil {
 		return storeError(err)
 	}

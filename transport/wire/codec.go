@@ -62,6 +62,9 @@ func Check(m Message) error {
 		err = over("bytes of response", len(m.Response), MaxForwarded)
 	case Hello:
 		err = over("tips", len(m.Tips), crdt.MaxReplicas)
+	case SnapshotPart:
+		err = errors.Join(over("documents", len(m.Docs), MaxSnapshotDocs), over("tips", len(m.Tips), MaxSnapshotTips),
+			over("requests", len(m.Requests), MaxSnapshotRequests))
 	}
 	if err != nil {
 		return err
@@ -118,6 +121,12 @@ func Decode(b []byte) (Message, error) {
 		m = readForward(r)
 	case KindForwarded:
 		m = readForwarded(r)
+	case KindBehind:
+		m = Behind{ID: r.Uvarint(), Cut: r.Vector()}
+	case KindSnapshotRequest:
+		m = readSnapshotRequest(r)
+	case KindSnapshotPart:
+		m = readSnapshotPart(r)
 	default:
 		return nil, fmt.Errorf("%w: %d", ErrUnknownKind, byte(k))
 	}

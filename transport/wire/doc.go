@@ -36,4 +36,6 @@
 //     adds [Presence] and [ShareRequest], which do not get past a peer of version 3.
 //     Version 5 adds [Forward] and [Forwarded], which are not sent to a peer of
 //     an earlier version: no request of a client is forwarded to or through it.
+//     Version 6 adds [Behind], [SnapshotRequest] and [SnapshotPart]; a peer without
+//     them is not asked for a snapshot.
 package wire

@@ -14,7 +14,7 @@ const Protocol = "meridian/1"
 // and MinVersion the least.
 const (
 	MinVersion = 3
-	Version    = 5
+	Version    = 6
 )
 
 // Bounds of messages. A decoder refuses what is beyond them.
@@ -62,6 +62,10 @@ const (
 	// Since version 5.
 	KindForward   Kind = 14
 	KindForwarded Kind = 15
+	// Since version 6.
+	KindBehind          Kind = 30
+	KindSnapshotRequest Kind = 31
+	KindSnapshotPart    Kind = 32
 )
 
 func (k Kind) String() string {
@@ -98,13 +102,20 @@ func (k Kind) String() string {
 		return "forward"
 	case KindForwarded:
 		return "forwarded"
+	case KindBehind:
+		return "behind"
+	case KindSnapshotRequest:
+		return "snapshot-request"
+	case KindSnapshotPart:
+		return "snapshot-part"
 	}
 	return fmt.Sprintf("kind(%d)", byte(k))
 }
 
 // A Message is one of [Hello], [Changes], [Ack], [Status], [Request], [CatchUp],
 // [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery], [DigestReply],
-// [Presence], [ShareRequest], [Forward] and [Forwarded], as values.
+// [Presence], [ShareRequest], [Forward], [Forwarded], [Behind], [SnapshotRequest]
+// and [SnapshotPart], as values.
 type Message interface {
 	Kind() Kind
 	// size is a bound on the size of the encoded fields.

@@ -55,7 +55,18 @@ var samples = map[string]wire.Message{
 	"request":      wire.Request{ID: 77, Spans: []crdt.Span{{Replica: replica(1), From: 5, To: 5}, {Replica: replica(2), From: 1, To: 1000}}},
 	"catchup":      wire.CatchUp{ID: 77, Changes: [][]byte{[]byte("one")}},
 	"catchup-done": wire.CatchUp{ID: 77, Done: true, Refused: "the log starts at 900"},
-	"await":        wire.Await{Origin: "us-east", Want: vector()},
+	"behind":       wire.Behind{ID: 77, Cut: vector()},
+	"snapshot-request": wire.SnapshotRequest{
+		ID: 78, Have: vector(), Resume: true, After: wire.DocKey{Collection: crdt.Dot{Replica: replica(1), Seq: 7}, ID: "doc"},
+	},
+	"snapshot-part": wire.SnapshotPart{
+		ID: 78, Have: vector(), Forgotten: 99, Total: 1000, Sum: [16]byte{9, 15: 9},
+		Tips:     []wire.LogTip{{Chain: [16]byte{1}, Change: []byte("one")}},
+		Docs:     []wire.SnapshotDoc{{Key: wire.DocKey{Collection: crdt.Dot{Replica: replica(1), Seq: 7}, ID: "doc"}, State: []byte("state")}, {Key: wire.DocKey{ID: "c:1"}, State: []byte{1}}},
+		Requests: []wire.RequestRecord{{Key: crdt.RequestHash{7}, Record: []byte("answer")}},
+	},
+	"snapshot-refused": wire.SnapshotPart{ID: 78, Done: true, Refused: "it lacks some of it"},
+	"await":            wire.Await{Origin: "us-east", Want: vector()},
 	"acks": wire.Acks{Acks: []wire.RegionAck{
 		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector()}, {Region: "eu-west", Replica: replica(2)},
 	}},
@@ -94,8 +105,11 @@ var samples = map[string]wire.Message{
 		Origin: "us-east", To: "eu-west", Session: replica(3), ID: 300, Hops: 1,
 		Request: []byte("GET / HTTP/1.1\r\n\r\n"),
 	},
-	"forwarded":         wire.Forwarded{Origin: "us-east", From: "eu-west", Session: replica(3), ID: 300, Response: []byte("HTTP/1.1 204 No Content\r\n\r\n")},
-	"forwarded-refused": wire.Forwarded{Origin: "us-east", From: "ap-south", Session: replica(3), ID: 301, Hops: 2, Refused: "busy", Response: []byte{}},
+	"forwarded":              wire.Forwarded{Origin: "us-east", From: "eu-west", Session: replica(3), ID: 300, Response: []byte("HTTP/1.1 204 No Content\r\n\r\n")},
+	"forwarded-refused":      wire.Forwarded{Origin: "us-east", From: "ap-south", Session: replica(3), ID: 301, Hops: 2, Refused: "busy", Response: []byte{}},
+	"empty-behind":           wire.Behind{},
+	"empty-snapshot-request": wire.SnapshotRequest{},
+	"empty-snapshot-part":    wire.SnapshotPart{},
 }
 
 func TestGolden(t *testing.T) {
@@ -235,6 +249,9 @@ func messages() *rapid.Generator[wire.Message] {
 		}
 		return nil
 	})
+	docKey := rapid.Custom(func(t *rapid.T) wire.DocKey {
+		return wire.DocKey{Collection: crdt.Dot{Replica: id.Draw(t, "r"), Seq: rapid.Uint64().Draw(t, "seq")}, ID: name.Draw(t, "id")}
+	})
 	return rapid.OneOf(
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			return wire.DigestQuery{
@@ -326,6 +343,32 @@ func messages() *rapid.Generator[wire.Message] {
 				Origin: name.Draw(t, "origin"), From: name.Draw(t, "from"), Session: id.Draw(t, "session"), ID: rapid.Uint64().Draw(t, "id"),
 				Hops: rapid.Uint64().Draw(t, "hops"), Refused: name.Draw(t, "refused"), Response: rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "response"),
 			}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.Behind{ID: rapid.Uint64().Draw(t, "id"), Cut: vec.Draw(t, "cut")}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.SnapshotRequest{
+				ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), Resume: rapid.Bool().Draw(t, "resume"), After: docKey.Draw(t, "after"),
+			}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			m := wire.SnapshotPart{
+				ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), Forgotten: crdt.Stamp(rapid.Uint64().Draw(t, "forgotten")),
+				Total: rapid.Uint64().Draw(t, "total"), Sum: id.Draw(t, "sum"), Done: rapid.Bool().Draw(t, "done"),
+			}
+			for range rapid.IntRange(0, 3).Draw(t, "tips") {
+				m.Tips = append(m.Tips, wire.LogTip{Chain: id.Draw(t, "chain"), Change: rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "change")})
+			}
+			for range rapid.IntRange(0, 3).Draw(t, "docs") {
+				m.Docs = append(m.Docs, wire.SnapshotDoc{Key: docKey.Draw(t, "key"), State: rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "state")})
+			}
+			for range rapid.IntRange(0, 3).Draw(t, "requests") {
+				m.Requests = append(m.Requests, wire.RequestRecord{
+					Key: crdt.RequestHash(rapid.SliceOfN(rapid.Byte(), crdt.RequestHashSize, crdt.RequestHashSize).Draw(t, "key")), Record: rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "record"),
+				})
+			}
+			return m
 		}),
 	)
 }

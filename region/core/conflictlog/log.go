@@ -401,6 +401,27 @@ func (l *Log) orphan(r *journal.Record) error {
 	return nil
 }
 
+// Forget drops the records of what stands in a document that is about to be
+// replaced. What stands in the new one is recorded anew.
+func (l *Log) Forget(k store.DocKey) error {
+	if l.Idle() {
+		return nil
+	}
+	all, err := l.Standing(k)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	for i := range all {
+		if all[i].Seq > 0 {
+			if err := l.drop(all[i].Seq); err != nil {
+				return err
+			}
+		}
+	}
+	l.SetStanding(k, len(all), nil)
+	return nil
+}
+
 // purge removes all records of a prefix.
 func (l *Log) purge(prefix string) error {
 	var names []string

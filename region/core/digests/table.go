@@ -237,3 +237,26 @@ func (t *Table) Correct(collection crdt.Dot, bucket int, d digest.Digest) error 
 	}
 	return err
 }
+
+// Clear removes the digests of documents that are all gone, at most left records
+// of the store at a time, and counts those down. Nothing else may have changed
+// in the step.
+func (t *Table) Clear(left *uint64) error {
+	clear(t.buckets)
+	clear(t.collections)
+	t.total = digest.Digest{}
+	for e, err := range t.reader.MetaRange(Prefix) {
+		if err != nil {
+			return err
+		}
+		if *left == 0 {
+			return nil
+		}
+		*left--
+		if t.batch.Meta == nil {
+			t.batch.Meta = map[string][]byte{}
+		}
+		t.batch.Meta[e.Name] = nil
+	}
+	return nil
+}
