@@ -34,7 +34,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "take catch-up from the origin only", pkg: "region/core",
-		old: "if !c.hears(p) || n < s.From {", new: "if !c.hears(p) || n < s.From || c.catalog.Region(r) != name {",
+		old: "if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From {", new: "if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From || c.catalog.Region(r) != name {",
 		caught: "checkConvergence",
 	},
 	{

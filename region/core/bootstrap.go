@@ -512,12 +512,8 @@ func (c *Core) snapshotStatus() *SnapshotStatus {
 
 // snapshotError says that what is here is not of one moment, nil if it is.
 func (c *Core) snapshotError() error {
-	b := &c.boot
-	switch b.phase {
-	case bootNone:
+	if c.boot.phase == bootNone {
 		return nil
-	case bootClearing:
-		return fmt.Errorf("%w: it takes a snapshot of another region, and clears its store first", ErrCatchingUp)
 	}
-	return fmt.Errorf("%w: it takes a snapshot of another region; %d documents are here", ErrCatchingUp, b.docs)
+	return fmt.Errorf("%w: it takes a snapshot of another region; %d documents are here", ErrCatchingUp, c.boot.docs)
 }
