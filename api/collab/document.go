@@ -127,7 +127,7 @@ func (s *session) take(ctx context.Context, d *document, in *validate.SyncMessag
 		}
 		// What they depend on has gone: the document was deleted just now.
 	}
-	for _, refusal := range []error{crdt.ErrConflict, crdt.ErrTooLarge, crdt.ErrRefused, crdt.ErrTooManySiblings, core.ErrTooBig, core.ErrInvalid, store.ErrBatchTooLarge} {
+	for _, refusal := range []error{crdt.ErrConflict, crdt.ErrTooLarge, crdt.ErrRefused, crdt.ErrTooManySiblings, core.ErrTooBig, core.ErrInvalid, core.ErrNotHome, store.ErrBatchTooLarge} {
 		if errors.Is(err, refusal) {
 			return s.refuse(ctx, d, err)
 		}
