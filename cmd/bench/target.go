@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -160,18 +161,18 @@ type snapshot struct {
 	regions []client.Cluster
 }
 
+// A region under a load that is more than it takes may have to be asked several
+// times how it is.
+const (
+	lookEvery  = 5 * time.Millisecond
+	lookWithin = 20 * time.Second
+)
+
 // look asks all regions how they are.
 func look(ctx context.Context, targets []*target) (snapshot, error) {
 	s := snapshot{at: time.Now(), regions: make([]client.Cluster, len(targets))}
 	for i, t := range targets {
-		c := newCall()
-		c.begin()
-		c.path = append(c.path, "/v1/cluster"...)
-		err := c.do(t, fasthttp.MethodGet)
-		if err == nil {
-			err = json.Unmarshal(c.res.Body(), &s.regions[i])
-		}
-		c.release()
+		err := t.look(ctx, &s.regions[i])
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -180,6 +181,24 @@ func look(ctx context.Context, targets []*target) (snapshot, error) {
 		}
 	}
 	return s, nil
+}
+
+func (t *target) look(ctx context.Context, to *client.Cluster) error {
+	c := newCall()
+	defer c.release()
+	start := time.Now()
+	for {
+		c.begin()
+		c.path = append(c.path, "/v1/cluster"...)
+		err := c.do(t, fasthttp.MethodGet)
+		if err == nil {
+			return json.Unmarshal(c.res.Body(), to)
+		}
+		var f *failure
+		if !errors.As(err, &f) || f.retry == 0 || time.Since(start) > lookWithin || !pause(ctx, lookEvery) {
+			return err
+		}
+	}
 }
 
 // everywhere counts the changes that all regions hold.

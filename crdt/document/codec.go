@@ -2,7 +2,6 @@ package document
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
@@ -238,13 +237,8 @@ func (w *stateWriter) counter(c *counter) {
 	}
 }
 
-// sizeGrowth is by how much an encoding may outgrow the last one before its
-// buffer has to grow.
-const sizeGrowth = 256
-
 // AppendBinary implements [crdt.State].
 func (d *Doc) AppendBinary(b []byte) ([]byte, error) {
-	b = slices.Grow(b, d.size+sizeGrowth)
 	start := len(b)
 	b = append(b, stateFormat)
 	b, err := d.heads.AppendBinary(b)

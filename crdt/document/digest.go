@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sync"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
@@ -22,6 +23,19 @@ func allKeys(m *mapNode) []string {
 // digester writes what every replica with the same changes holds: nothing dead,
 // and nothing of how a list's positions hang together, which trimming changes.
 type digester struct{ b []byte }
+
+// What is digested is thrown away, so its buffer is used again.
+var digesters = sync.Pool{New: func() any { return new(digester) }}
+
+// maxDigester is the largest buffer that is kept.
+const maxDigester = 64 << 10
+
+func (w *digester) release() {
+	if cap(w.b) <= maxDigester {
+		w.b = w.b[:0]
+		digesters.Put(w)
+	}
+}
 
 func (w *digester) uint(n uint64) { w.b = binary.AppendUvarint(w.b, n) }
 
@@ -92,17 +106,14 @@ func (w *digester) slot(s *slot) {
 	w.uint(0)
 }
 
-// digestHeads is room for the heads of most documents. With the last encoded size
-// it makes a guess at what is digested, which need not be right.
-const digestHeads = 128
-
 // Digest implements [crdt.State]. That of a document that does not exist is
 // zero: a deleted one is forgotten when its deletion is stable.
 func (d *Doc) Digest() (sum [crdt.DigestSize]byte) {
 	if !d.heads.Visible() {
 		return sum
 	}
-	w := digester{make([]byte, 0, 2*d.size+digestHeads)}
+	w := digesters.Get().(*digester)
+	defer w.release()
 	for _, h := range d.heads.All() {
 		w.marks([]mark{{tag{dot: h.Dot}, h.Stamp}})
 		w.uint(uint64(h.Delete))

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -89,6 +90,7 @@ type Core struct {
 	clock     *crdt.Clock
 	forgotten crdt.Stamp // greatest stamp of a document that was removed (I11)
 	chains    map[crdt.ReplicaID][store.ChainSize]byte
+	scratch   []byte // of exact
 	catalog   *Catalog
 	// fenced says why the store must never take writes again, suspect why not
 	// until that is cleared up.
@@ -433,9 +435,21 @@ func (c *Core) finish() error {
 	return nil
 }
 
-// recordGrowth is by how much a record may outgrow the last one before its
-// buffer has to grow.
-const recordGrowth = 64
+// exact encodes into room that is used again, and returns a copy without slack:
+// it is kept, with thousands of others.
+func (c *Core) exact(encode func(b []byte) ([]byte, error)) ([]byte, error) {
+	b, err := encode(c.scratch[:0])
+	if err != nil {
+		return nil, err
+	}
+	if cap(b) <= maxScratch {
+		c.scratch = b
+	}
+	return bytes.Clone(b), nil
+}
+
+// maxScratch is the largest room that is used again.
+const maxScratch = 1 << 20
 
 func (c *Core) flush(e *entry) error {
 	e.dirty = false
@@ -451,7 +465,7 @@ func (c *Core) flush(e *entry) error {
 		c.cache.remove(e)
 		return nil
 	}
-	record, err := r.append(make([]byte, 0, max(e.size-entryOverhead, 0)+recordGrowth))
+	record, err := c.exact(r.append)
 	if err != nil {
 		return fmt.Errorf("document %q: %w", e.key.ID, err)
 	}

@@ -117,11 +117,8 @@ func inDoc(w Write, i int, err error) error {
 	return fmt.Errorf("document %d (%s/%s): %w", i, w.Docs[i].Collection, w.Docs[i].ID, err)
 }
 
-// changeSize is room for most changes.
-const changeSize = 512
-
 func (c *Core) encode(ch *crdt.Change) ([]byte, error) {
-	b, err := ch.AppendBinary(make([]byte, 0, changeSize))
+	b, err := c.exact(ch.AppendBinary)
 	if err == nil && len(b) > crdt.MaxChangeBytes {
 		err = fmt.Errorf("%w: %d bytes of changes, at most %d", ErrTooBig, len(b), crdt.MaxChangeBytes)
 	}
