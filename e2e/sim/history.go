@@ -86,6 +86,8 @@ func (c *change) mutation(k doc) *crdt.Mutation {
 type durable struct {
 	have    crdt.Vector
 	applied []crdt.Dot
+	// copied is what a snapshot brought, which is not remembered by its requests.
+	copied  crdt.Vector
 	catalog *core.Catalog
 	// shadow is the reference: the same changes in the same order, never trimmed.
 	shadow map[doc]crdt.State
@@ -107,7 +109,7 @@ func (d *durable) init() {
 // copy is for a backup; the shadow is made again from applied.
 func (d *durable) copy() durable {
 	return durable{
-		have: d.have, applied: slices.Clone(d.applied), catalog: d.catalog,
+		have: d.have, applied: slices.Clone(d.applied), copied: d.copied, catalog: d.catalog,
 		digests: maps.Clone(d.digests), sum: d.sum, total: d.total,
 	}
 }

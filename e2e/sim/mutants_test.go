@@ -53,12 +53,6 @@ var mutants = []mutant{
 		caught: "checkBounds",
 	},
 	{
-		name: "take over the shares of an earlier replica before all of it is here", pkg: "region/core",
-		old:    "return c.catalog.Region(r) == c.cfg.Region && c.sync.stable.Contains(crdt.Dot{Replica: c.replica, Seq: 1})",
-		new:    "return c.catalog.Region(r) == c.cfg.Region",
-		caught: "checkBounds",
-	},
-	{
 		name: "forget a context entry", pkg: "region/core",
 		old:    "	m.Collection, m.ID = t.col.Incarnation, d.ID\n",
 		new:    "	m.Collection, m.ID = t.col.Incarnation, d.ID\n	if len(m.Context) > 1 {\n		m.Context = m.Context[1:]\n	}\n",

@@ -49,8 +49,8 @@ func (n *node) repeat(c *client, k *keyed) {
 	n.sendWrite(c, c.token, k.write, k.incs, len(n.w.nodes))
 }
 
-// checkOnce: a region that holds what was made for a request answers it as the
-// first time, and does nothing.
+// checkOnce: a region that holds what was made for a request, and did not get it
+// by a snapshot, answers it as the first time, and does nothing.
 func (n *node) checkOnce(q core.RequestID, held crdt.Vector, r core.Receipt) {
 	const check = "checkOnce"
 	k := n.w.keyed[q.Key]
@@ -63,7 +63,7 @@ func (n *node) checkOnce(q core.RequestID, held crdt.Vector, r core.Receipt) {
 	}
 	if !r.Repeated {
 		for _, d := range k.made {
-			if held.Contains(d) {
+			if held.Contains(d) && !n.copied.Contains(d) {
 				n.w.fail(check, "%s carries out a request as %v, it held %v", n.name, r.Dot, d)
 			}
 		}

@@ -40,6 +40,7 @@ func (n *node) committedCopy(fx core.Effects) bool {
 		return w.failure == nil
 	}
 	w.stats.Snapshots++
+	n.copied = n.have
 	n.applied = n.applied[:0:0]
 	for _, c := range w.hist.order {
 		if n.have.Contains(c.Dot) {
