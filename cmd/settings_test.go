@@ -79,6 +79,8 @@ trusted-origins: [https://app.example, "http://localhost:3000"]
 log-keep: 500
 log-keep-age: 1h
 catch-up-rate: 1000000
+otlp-endpoint: http://127.0.0.1:4318
+trace-sample: 0.5
 fault-injection: true
 drain: 3s
 log-format: json
@@ -93,6 +95,7 @@ func TestEachSettingAsFlagVariableAndKey(t *testing.T) {
 		"conflict-log-records": "1000", "conflict-log-bytes": "1000000", "conflict-log-age": "24h",
 		"trusted-origins": "https://app.example,http://localhost:3000",
 		"log-keep":        "500", "log-keep-age": "1h", "catch-up-rate": "1000000",
+		"otlp-endpoint": "http://127.0.0.1:4318", "trace-sample": "0.5",
 		"fault-injection": "true", "drain": "3s", "log-format": "json", "log-level": "debug",
 	}
 	newServe(&app{}).Flags().VisitAll(func(f *pflag.Flag) {

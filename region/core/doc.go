@@ -18,6 +18,8 @@
 // messages, and one that lacks spans that a linked peer holds asks that peer
 // for them (Request), who streams them from its log in causal order (CatchUp).
 // A change whose dependencies are not there waits in the bounded inbox (I4, I8).
+// Logs are cut where no member needs them (cutLog); a store that is behind what
+// they reach takes a snapshot of another region (bootstrap).
 //
 // # The system collection
 //
