@@ -144,6 +144,7 @@ type conflictVersion struct {
 	Region  string          `json:"region"`
 	Shown   bool            `json:"shown"`
 	Deleted bool            `json:"deleted,omitempty"`
+	Answer  bool            `json:"answer,omitempty"`
 	Size    int             `json:"size,omitempty"`
 	Value   json.RawMessage `json:"value,omitempty"`
 	// Concurrent are the versions that the writer had not seen, and Saw, by
@@ -158,6 +159,7 @@ type conflictSettlement struct {
 	Time     string     `json:"time"`
 	Region   string     `json:"region"`
 	Deleted  bool       `json:"deleted,omitempty"`
+	Answer   bool       `json:"answer,omitempty"`
 	Restored crdt.Dot   `json:"restored,omitzero"`
 	Next     journal.ID `json:"next,omitzero"`
 }
@@ -172,11 +174,11 @@ func summaryOf(c *journal.Record) conflictSummary {
 		v := &c.Versions[i]
 		out.Versions[i] = conflictVersion{
 			Dot: v.Dot, Stamp: v.Stamp.String(), Time: formatTime(v.Stamp.Time()), Region: v.Region,
-			Shown: v.Dot == c.Outcome.Shown, Deleted: v.Deleted, Size: v.Size,
+			Shown: v.Dot == c.Outcome.Shown, Deleted: v.Deleted, Answer: v.Answer, Size: v.Size,
 		}
 	}
 	if s := c.Settled; s != nil {
-		out.Settled = &conflictSettlement{s.By, formatTime(s.Stamp.Time()), s.Region, s.Deleted, s.Restored, s.Next}
+		out.Settled = &conflictSettlement{s.By, formatTime(s.Stamp.Time()), s.Region, s.Deleted, s.Answer, s.Restored, s.Next}
 	}
 	return out
 }
@@ -184,23 +186,32 @@ func summaryOf(c *journal.Record) conflictSummary {
 // A conflictExplanation is all that is known of a conflict.
 type conflictExplanation struct {
 	conflictSummary
-	Explanation string        `json:"explanation"`
-	Recorded    policyOutcome `json:"recorded"`
-	Present     policyOutcome `json:"present"`
-	Now         conflictNow   `json:"now"`
-	Past        []journal.ID  `json:"past,omitempty"`
+	Explanation string         `json:"explanation"`
+	Steps       []conflictStep `json:"steps,omitempty"`
+	Recorded    policyOutcome  `json:"recorded"`
+	Present     policyOutcome  `json:"present"`
+	Now         conflictNow    `json:"now"`
+	Past        []journal.ID   `json:"past,omitempty"`
+}
+
+// A conflictStep is something that the region which asks a callback went through.
+type conflictStep struct {
+	Time   string `json:"time"`
+	Region string `json:"region"`
+	What   string `json:"what"`
 }
 
 // A policyOutcome is a policy and what it makes of the versions.
 type policyOutcome struct {
-	Policy json.RawMessage `json:"policy,omitempty"`
-	Name   string          `json:"name"`
-	Hash   string          `json:"hash"`
-	Shown  crdt.Dot        `json:"shown,omitzero"`
-	Value  json.RawMessage `json:"value,omitempty"`
-	Open   bool            `json:"open"`
-	Failed string          `json:"failed,omitempty"`
-	Why    string          `json:"why"`
+	Policy  json.RawMessage `json:"policy,omitempty"`
+	Name    string          `json:"name"`
+	Hash    string          `json:"hash"`
+	Shown   crdt.Dot        `json:"shown,omitzero"`
+	Value   json.RawMessage `json:"value,omitempty"`
+	Open    bool            `json:"open"`
+	Pending bool            `json:"pending,omitempty"`
+	Failed  string          `json:"failed,omitempty"`
+	Why     string          `json:"why"`
 }
 
 // conflictNow is how it stands with the document at present.
@@ -244,13 +255,16 @@ func explain(d *region.ConflictDetail, opts value.Options) conflictExplanation {
 		conflictSummary: summaryOf(d.Record), Explanation: d.Explain(), Past: d.Past,
 		Recorded: policyOutcome{
 			Policy: d.Policy.Spec, Name: d.Policy.Name, Hash: d.Policy.Hash,
-			Shown: d.Outcome.Shown, Value: d.Outcome.Value, Open: d.Outcome.Open, Failed: d.Outcome.Failed, Why: d.Outcome.Why,
+			Shown: d.Outcome.Shown, Value: d.Outcome.Value, Open: d.Outcome.Open, Pending: d.Outcome.Pending, Failed: d.Outcome.Failed, Why: d.Outcome.Why,
 		},
 		Present: outcomeJSON(d.Present, &d.PresentOutcome, opts),
 		Now:     conflictNow{Standing: d.Stands, Exists: d.Tag != "", Value: placeJSON(d.Place, opts)},
 	}
 	if d.Tag != "" {
 		out.Now.ETag = etagOf(d.Tag, d.Collection.Revision, plain)
+	}
+	for _, step := range d.Steps {
+		out.Steps = append(out.Steps, conflictStep{formatTime(time.UnixMilli(step.At)), step.Region, step.What})
 	}
 	for i := range out.Versions {
 		v := &out.Versions[i]
@@ -306,7 +320,7 @@ func placeJSON(p journal.Place, opts value.Options) json.RawMessage {
 func outcomeJSON(p journal.Policy, o *region.ConflictOutcome, opts value.Options) policyOutcome {
 	return policyOutcome{
 		Policy: p.Spec, Name: p.Name, Hash: p.Hash,
-		Shown: o.Shown, Value: placeJSON(o.Place, opts), Open: o.Open, Failed: o.Failed, Why: o.Why,
+		Shown: o.Shown, Value: placeJSON(o.Place, opts), Open: o.Open, Pending: o.Pending, Failed: o.Failed, Why: o.Why,
 	}
 }
 

@@ -143,20 +143,28 @@ func policyName(c *core.Collection) string { return conflict.Name(c.Settings.Pol
 // failed: the last write is shown in its stead.
 const scriptFailed = "script-failed"
 
+// pending is what Meridian-Conflict says of a document about which a callback is
+// still to decide: the last write is shown until then.
+const pending = "pending"
+
 // decidedBy is what Meridian-Conflict says: the policy, if one decides all
 // conflicts of the document; else that of the collection.
 func decidedBy(d *region.Document) string {
-	name := ""
+	name, waits := "", false
 	for i := range d.View.Conflicts {
 		c := &d.View.Conflicts[i]
 		if c.Failed != "" {
 			return scriptFailed
 		}
+		waits = waits || c.Pending
 		by := policyAt(d.Collection, c.Path)
 		if name != "" && by != name {
 			by = policyName(d.Collection)
 		}
 		name = by
+	}
+	if waits {
+		return pending
 	}
 	return name
 }

@@ -139,7 +139,7 @@ func TestScriptsAreCheckedBeforeTheyAreSet(t *testing.T) {
 		w.do("PUT", carts, `{"type":"register","fields":{"/n":"max"}}`).gives(422).as(invalid, "document")
 		w.do("PUT", carts, `{"fields":{"n":"max"}}`).gives(422).as(invalid, "pattern")
 		w.do("PUT", carts, `{"fields":{"/n":"merge"}}`).gives(422).as(invalid, "for collections")
-		w.do("PUT", carts, `{"policy":{"callback":{"url":"https://example.org"}}}`).gives(422).as(invalid, "not available")
+		w.do("PUT", carts, `{"policy":{"callback":{"url":"https://example.org"}}}`).gives(422).as(invalid, "secret must have 16 to 256 bytes")
 		w.do("GET", carts, nil).gives(404)
 	})
 }

@@ -93,6 +93,9 @@ func (s *Server) appendConflict(b []byte, c *crdt.Resolved, col *core.Collection
 	}
 	b = append(b, `,"open":`...)
 	b = appendBool(b, c.Open)
+	if c.Pending {
+		b = append(b, `,"pending":true`...)
+	}
 	if c.Failed != "" {
 		b = append(b, `,"failed":`...)
 		b = appendString(b, c.Failed)
@@ -123,6 +126,9 @@ func (s *Server) appendVersion(b []byte, v *crdt.Version, hasValue, shown bool, 
 	b = appendString(b, s.region.RegionOf(v.Dot.Replica))
 	b = append(b, `,"shown":`...)
 	b = appendBool(b, shown)
+	if v.Answer {
+		b = append(b, `,"answer":true`...)
+	}
 	switch {
 	case v.Deleted:
 		b = append(b, `,"deleted":true`...)

@@ -24,8 +24,9 @@ var demoTitles = []string{
 	"Act 3  The same cart in two regions",
 	"Act 4  Healing",
 	"Act 5  What became of the edits",
-	"Act 6  Nothing by halves, nothing unseen, nothing lost",
-	"Act 7  The same edits in three types of documents",
+	"Act 6  The same cart under every policy",
+	"Act 7  Nothing by halves, nothing unseen, nothing lost",
+	"Act 8  The same edits in three types of documents",
 }
 
 // emptyTemp gives the demo a folder for temporary files, and checks that it

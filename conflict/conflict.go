@@ -29,6 +29,8 @@ type Context struct {
 	ID         string
 	// Path is the JSON pointer of the field, "" for the whole document.
 	Path string
+	// Decided says what a callback has decided about the versions, if it has.
+	Decided crdt.Decision
 }
 
 // A Resolver is a policy.
@@ -53,7 +55,7 @@ func View(r Resolver, ctx Context, regionOf func(crdt.ReplicaID) string) crdt.Re
 			}
 		}
 		ctx := ctx
-		ctx.Path = c.Path
+		ctx.Path, ctx.Decided = c.Path, c.Decided
 		return r.Resolve(ctx, versions)
 	}
 }

@@ -238,15 +238,12 @@ func TestBadPoliciesAreRefusedWithWhatThereIs(t *testing.T) {
 		`{"script":""}`:                       conflict.ErrBadPolicy,
 		`{"script":"function resolve(versions) { return Date.now() }"}`: conflict.ErrBadPolicy,
 		`"script"`: conflict.ErrBadPolicy,
-		`{"callback":{"url":"https://example.org","timeout":"2s"}}`: conflict.ErrUnavailable,
-		`"callback"`: conflict.ErrUnavailable,
+		`{"callback":{"url":"https://example.org","timeout":"2s"}}`: conflict.ErrBadPolicy,
+		`"callback"`: conflict.ErrBadPolicy,
 	} {
 		_, err := conflict.Parse([]byte(in))
 		if !errors.Is(err, want) || len(err.Error()) > 500 {
 			t.Errorf("%.60s: error %v, want %v", in, err, want)
-		}
-		if errors.Is(err, conflict.ErrUnavailable) && !strings.Contains(err.Error(), `"lww"`) {
-			t.Errorf("%v: does not say what there is", err)
 		}
 	}
 }
@@ -258,7 +255,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := conflict.Parse(b)
 		if err != nil {
-			if !errors.Is(err, conflict.ErrBadPolicy) && !errors.Is(err, conflict.ErrUnavailable) {
+			if !errors.Is(err, conflict.ErrBadPolicy) {
 				t.Fatalf("error %v", err)
 			}
 			return

@@ -2,7 +2,6 @@ package conflict
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,8 +50,7 @@ func (r *fieldRule) matches(path value.Pointer) bool {
 }
 
 // ParseFields reads rules from a collection's settings, such as
-// {"/price": "max", "/items/*/note": "lww"}. The error wraps ErrBadPolicy or
-// ErrUnavailable.
+// {"/price": "max", "/items/*/note": "lww"}. The error wraps ErrBadPolicy.
 func ParseFields(b []byte) (*Fields, error) {
 	spec, err := value.ParseObject(b, value.Limits{MaxBytes: MaxSpecBytes, MaxDepth: 8})
 	if err != nil {
@@ -88,8 +86,11 @@ func fieldPolicy(spec any) (Resolver, error) {
 	case "merge", "siblings":
 		return nil, fmt.Errorf("%w: %q is for collections; for a field use %s", ErrBadPolicy, spec, fieldPolicies)
 	}
+	if m, ok := spec.(map[string]any); ok && m[callbackName] != nil || spec == callbackName {
+		return nil, fmt.Errorf("%w: %q is for collections; for a field use %s", ErrBadPolicy, callbackName, fieldPolicies)
+	}
 	p, err := FromSpec(spec)
-	if err != nil && errors.Is(err, ErrBadPolicy) {
+	if err != nil {
 		return nil, fmt.Errorf("%w (of these, and max and min, a field takes %s)", err, fieldPolicies)
 	}
 	return p, err

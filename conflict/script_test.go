@@ -213,7 +213,7 @@ func TestRulesOfFieldsComeBackFromTheirSettings(t *testing.T) {
 	for spec, says := range map[string]string{
 		`[]`: "object", `{"price":"max"}`: "pattern", `{"":"max"}`: "pattern", `{"/a~":"max"}`: "pattern",
 		`{"/a":"merge"}`: "for collections", `{"/a":"siblings"}`: "for collections", `{"/a":"greatest"}`: "greatest", `{"/a":7}`: "string",
-		`{"/a":{"script":"x"}}`: "resolve", `{"/a":{"callback":{}}}`: "not available", `{"/` + strings.Repeat("a", 600) + `":"max"}`: "at most",
+		`{"/a":{"script":"x"}}`: "resolve", `{"/a":{"callback":{}}}`: "is for collections", `{"/` + strings.Repeat("a", 600) + `":"max"}`: "at most",
 		`{"/a":"max","/a":"max"}`: "",
 	} {
 		_, err := conflict.ParseFields([]byte(spec))

@@ -23,22 +23,18 @@ const (
 const (
 	regionPriorityName = "region-priority"
 	scriptName         = "script"
+	callbackName       = "callback"
 )
 
-const available = `"merge", "lww", "siblings", {"region-priority": ["region", …]} or {"script": "function resolve(versions, context) { … }"}`
+const available = `"merge", "lww", "siblings", {"region-priority": ["region", …]} {"script": "function resolve(versions, context) { … }"} or {"callback": {"url": "https://…", "secret": "…"}}`
 
-// Errors of parsing a policy.
-var (
-	// ErrBadPolicy: the setting is no policy.
-	ErrBadPolicy = errors.New("bad policy")
-	// ErrUnavailable: the setting is a policy that this version does not have.
-	ErrUnavailable = errors.New("policy not available in this version")
-)
+// ErrBadPolicy is wrapped by errors about a setting that is no policy.
+var ErrBadPolicy = errors.New("bad policy")
 
 // Parse reads a policy from a collection's settings: "merge", "lww", "siblings",
-// {"region-priority": ["eu-west", "us-east"]} or {"script": "function resolve(…) …"}.
-// A script is compiled, but not run. The error wraps ErrBadPolicy or
-// ErrUnavailable and says what there is.
+// {"region-priority": ["eu-west", "us-east"]}, {"script": "function resolve(…) …"}
+// or {"callback": {"url": "https://…", "secret": "…"}}. A script is compiled, but
+// not run. The error wraps ErrBadPolicy and says what there is.
 func Parse(b []byte) (Resolver, error) {
 	spec, err := value.Parse(b, value.Limits{MaxBytes: MaxSpecBytes, MaxDepth: 8})
 	if err != nil {
@@ -47,9 +43,15 @@ func Parse(b []byte) (Resolver, error) {
 	return FromSpec(spec)
 }
 
-// Marshal writes what Parse reads, as canonical JSON.
+// Marshal writes what Parse reads, as canonical JSON. A secret is hidden.
 func Marshal(r Resolver) ([]byte, error) {
 	return value.Append(nil, r.Spec(), value.Options{}), nil
+}
+
+// MarshalStored writes what Parse reads, with secrets: for the store and for
+// other regions.
+func MarshalStored(r Resolver) ([]byte, error) {
+	return value.Append(nil, StoredSpec(r), value.Options{}), nil
 }
 
 // Name is the policy's name, as it is written in settings.
@@ -93,6 +95,8 @@ func named(kind string) (Resolver, error) {
 		return nil, fmt.Errorf(`%w: %s needs its list of regions: {"region-priority": ["region", …]}`, ErrBadPolicy, kind)
 	case scriptName:
 		return nil, fmt.Errorf(`%w: %s needs its source: {"script": "function resolve(versions, context) { … }"}`, ErrBadPolicy, kind)
+	case callbackName:
+		return nil, fmt.Errorf("%w: %s needs to know whom to call: %s", ErrBadPolicy, kind, callbackUsage)
 	}
 	return nil, unknown(kind)
 }
@@ -108,6 +112,8 @@ func withSetting(kind string, setting any) (Resolver, error) {
 			return nil, fmt.Errorf("%w: %s needs its source, a string", ErrBadPolicy, scriptName)
 		}
 		return Script(source)
+	case callbackName:
+		return parseCallback(setting)
 	case "merge", "lww", "siblings":
 		return nil, fmt.Errorf("%w: %s takes no settings, write it as the string %q", ErrBadPolicy, kind, kind)
 	}
@@ -115,9 +121,6 @@ func withSetting(kind string, setting any) (Resolver, error) {
 }
 
 func unknown(kind string) error {
-	if kind == "callback" {
-		return fmt.Errorf("%w: %s; use %s", ErrUnavailable, kind, available)
-	}
 	return fmt.Errorf("%w: %.40q; use %s", ErrBadPolicy, kind, available)
 }
 

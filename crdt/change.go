@@ -26,6 +26,8 @@ type Mutation struct {
 	Fresh bool
 	// Delete makes the mutation a deletion; Payload is then empty.
 	Delete DeleteMode
+	// Decision says whether the mutation is what a callback decided.
+	Decision Decision
 	// Payload is the type's operations in the type's own encoding.
 	Payload []byte
 }
@@ -91,6 +93,9 @@ func (m *Mutation) Check(hd Header) error {
 		return fmt.Errorf("%w: a deletion with a payload", ErrCorrupt)
 	case len(m.Context) > MaxContext:
 		return fmt.Errorf("%w: a context of %d heads, at most %d are allowed", ErrCorrupt, len(m.Context), MaxContext)
+	}
+	if err := m.checkDecision(); err != nil {
+		return err
 	}
 	for i, d := range m.Context {
 		if d.Seq == 0 || !hd.Deps.Contains(d) {

@@ -186,10 +186,11 @@ func (r *Reader) Vector() Vector {
 
 // Flags of an encoded mutation.
 const (
-	flagSystem   = 1 << iota // the zero collection; its dot is left out
-	flagFresh                // Fresh
-	deleteShift  = iota      // two bits of DeleteMode
-	mutationMask = flagSystem | flagFresh | 3<<deleteShift
+	flagSystem    = 1 << iota // the zero collection; its dot is left out
+	flagFresh                 // Fresh
+	deleteShift   = iota      // two bits of DeleteMode
+	decisionShift = deleteShift + 2
+	mutationMask  = flagSystem | flagFresh | 3<<deleteShift | 3<<decisionShift
 )
 
 // A dot inside a change names what the writer knew, so its replica is written as
@@ -349,7 +350,7 @@ func readRequest(r *Reader, docs int) *Request {
 }
 
 func (c *Change) appendMutation(b []byte, m *Mutation) (_ []byte, err error) {
-	flags := byte(m.Delete) << deleteShift
+	flags := byte(m.Delete)<<deleteShift | byte(m.Decision)<<decisionShift
 	if m.Collection.IsZero() {
 		flags |= flagSystem
 	}
@@ -424,11 +425,11 @@ const minMutation = 6
 
 func (c *Change) readMutation(r *Reader, m *Mutation) {
 	flags := r.Byte()
-	if flags&^mutationMask != 0 || flags>>deleteShift > byte(DeleteWins) {
+	if flags&^mutationMask != 0 || flags>>deleteShift&3 > byte(DeleteWins) || flags>>decisionShift > byte(DecisionKeep) {
 		r.Fail("bad mutation flags")
 	}
 	m.Fresh = flags&flagFresh != 0
-	m.Delete = DeleteMode(flags >> deleteShift)
+	m.Delete, m.Decision = DeleteMode(flags>>deleteShift&3), Decision(flags>>decisionShift)
 	if m.Type = Type(r.Byte()); m.Type == 0 {
 		r.Fail("a mutation without a type")
 	}

@@ -46,11 +46,22 @@ type Heads struct {
 	// floor is the greatest stamp in the document's past if that is above
 	// all heads' (a deletion that wins took it away), and 0 otherwise.
 	floor Stamp
+	// decisions of a callback about versions of the document.
+	decisions decisions
 }
 
-// Apply accounts for m. It reports false if a deletion that wins swallows the
-// mutation, which must then add nothing to the content.
+// Apply accounts for m. It reports false if the mutation must add nothing to the
+// content: a deletion that wins swallows it, or it only keeps what is there.
 func (h *Heads) Apply(hd Header, m Mutation) bool {
+	if m.Decision == DecisionKeep {
+		if len(h.heads) > 0 {
+			h.decisions.keep(string(m.Payload), m.Context)
+		}
+		if hd.Stamp > h.MaxStamp() {
+			h.floor = hd.Stamp // so that later writes have greater ones (I11)
+		}
+		return false
+	}
 	seen := max(h.MaxStamp(), hd.Stamp)
 	swallowed := m.Delete == NotDelete &&
 		slices.ContainsFunc(h.wins, func(w Dot) bool { return !hd.Deps.Contains(w) })
@@ -62,10 +73,17 @@ func (h *Heads) Apply(hd Header, m Mutation) bool {
 	})
 	if m.Delete == DeleteWins {
 		h.wins = insertSorted(h.wins, hd.Dot, Dot.Compare)
+		h.decisions = decisions{} // what they are about is gone
 	}
 	if !swallowed {
+		if m.Decision == DecisionAnswer {
+			h.decisions.answers = insertSorted(h.decisions.answers, hd.Dot, Dot.Compare)
+		}
 		h.heads = insertSorted(h.heads, Head{hd.Dot, hd.Stamp, m.Delete},
 			func(a, b Head) int { return a.Dot.Compare(b.Dot) })
+	}
+	if len(h.heads) == 0 {
+		h.decisions = decisions{}
 	}
 	if h.floor = 0; seen > h.MaxStamp() {
 		h.floor = seen
@@ -146,14 +164,14 @@ func (h *Heads) Trim(stable Vector) (changed bool) {
 	n := len(h.wins) + len(h.heads)
 	h.wins = slices.DeleteFunc(h.wins, stable.Contains)
 	if !h.Visible() && h.Settled(stable) && len(h.wins) == 0 {
-		h.heads, h.floor = nil, 0
+		h.heads, h.floor, h.decisions = nil, 0, decisions{}
 	}
 	return n != len(h.wins)+len(h.heads)
 }
 
 // Clone returns an independent copy.
 func (h *Heads) Clone() Heads {
-	return Heads{heads: slices.Clone(h.heads), wins: slices.Clone(h.wins), floor: h.floor}
+	return Heads{heads: slices.Clone(h.heads), wins: slices.Clone(h.wins), floor: h.floor, decisions: h.decisions.clone()}
 }
 
 // maxHeads bounds the heads of one document in a decoder.
@@ -170,6 +188,10 @@ func (h *Heads) AppendBinary(b []byte) ([]byte, error) {
 	b = binary.AppendUvarint(b, uint64(len(h.wins)))
 	for _, d := range h.wins {
 		b = appendDot(b, d)
+	}
+	if len(h.heads) > 0 && !h.decisions.empty() {
+		b = binary.AppendUvarint(b, decisionMark)
+		b = h.decisions.appendBinary(b)
 	}
 	return binary.AppendUvarint(b, uint64(h.floor)), nil
 }
@@ -190,16 +212,12 @@ func (r *Reader) Heads() Heads {
 			h.heads[i] = x
 		}
 	}
-	if n := r.Count(maxHeads, 17); n > 0 {
-		h.wins = make([]Dot, n)
-		for i := range h.wins {
-			h.wins[i] = r.Dot()
-			if h.wins[i].IsZero() || i > 0 && h.wins[i-1].Compare(h.wins[i]) >= 0 {
-				r.Fail("deletions out of order")
-			}
-		}
-	}
+	h.wins = r.sortedDots(maxHeads)
 	floor := Stamp(r.Uvarint())
+	if floor == decisionMark && len(h.heads) > 0 {
+		h.decisions = r.decisions()
+		floor = Stamp(r.Uvarint())
+	}
 	if floor != 0 && floor <= h.MaxStamp() {
 		r.Fail("bad stamp floor")
 	}

@@ -81,6 +81,7 @@ type Version struct {
 	Stamp   Stamp
 	Value   any  // see package value; nil if Deleted
 	Deleted bool // a deletion of the whole document
+	Answer  bool // what a callback answered
 }
 
 // A Conflict is a set of concurrent versions of one thing, in canonical order:
@@ -89,6 +90,8 @@ type Conflict struct {
 	// Path is the JSON Pointer of the field, "" for the whole document.
 	Path     string
 	Versions []Version
+	// Decided says what a callback has decided about these versions, if it has.
+	Decided Decision
 }
 
 // An Outcome is what a policy makes of a conflict.
@@ -100,6 +103,8 @@ type Outcome struct {
 	// Open says that the policy leaves the choice to the client: one version is
 	// shown, and all of them are offered.
 	Open bool
+	// Pending says that a callback is still to decide. One version is shown until then.
+	Pending bool
 	// Failed says why the policy could not decide, "" if it could. What is shown
 	// is then what the last write set.
 	Failed string

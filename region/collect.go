@@ -1,6 +1,7 @@
 package region
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -42,6 +43,10 @@ var (
 	descStableLag       = describe("stable_lag_changes", "Changes held here that are not stable: metadata is kept for them.")
 	descStableSeconds   = describe("stable_lag_seconds", "For how long the oldest of them has been held here.")
 	descConflicts       = describe("conflicts_total", "Conflicts seen, by collection and policy.", "collection", "policy")
+	descPolicyFailures  = describe("policy_failures_total", "Conflicts for which a script could not decide, so that the last write is shown.", "collection", "policy")
+	descCallbackCalls   = describe("callback_calls_total", "Calls of callbacks that this region made as the arbiter, by how they ended: answered, kept (the versions stay side by side) or failed.", "collection", "outcome")
+	descCallbackWaiting = describe("callback_waiting_conflicts", "Conflicts that this region, as the arbiter, has taken up and a callback is to decide.", "collection")
+	descCallbackPaused  = describe("callback_paused", "1 if a callback is left alone for a while after too many failures, 0 otherwise.", "collection")
 	descConflictRecords = describe("conflict_log_records", "Conflicts in the log.")
 	descConflictBytes   = describe("conflict_log_bytes", "Bytes of the conflicts in the log.")
 	descStaleness       = describe("staleness_seconds", "The age of the news of the region that was heard least recently.")
@@ -89,12 +94,21 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	log := r.ConflictStatus()
 	gauge(descConflictRecords, float64(log.Records))
 	gauge(descConflictBytes, float64(log.Bytes))
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
 	for _, n := range log.Counts {
-		name := n.Collection
-		if name == "" {
-			name = OtherCollections
-		}
-		out <- prometheus.MustNewConstMetric(descConflicts, prometheus.CounterValue, float64(n.Seen), name, n.Policy)
+		name := cmp.Or(n.Collection, OtherCollections)
+		count(descConflicts, n.Seen, name, n.Policy)
+		count(descPolicyFailures, n.Failed, name, n.Policy)
+	}
+	for _, n := range log.Callbacks {
+		name := cmp.Or(n.Collection, OtherCollections)
+		count(descCallbackCalls, n.Answered, name, "answered")
+		count(descCallbackCalls, n.Kept, name, "kept")
+		count(descCallbackCalls, n.Failed, name, "failed")
+		gauge(descCallbackWaiting, float64(n.Waiting), name)
+		gauge(descCallbackPaused, number(n.Paused), name)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()

@@ -43,6 +43,8 @@ type Config struct {
 	Timing core.Timing
 	// MaxSkew bounds how far the clock follows stamps from the future. Default crdt.DefaultMaxSkew.
 	MaxSkew time.Duration
+	// Callbacks are the functions that collections can name as their policy, by name.
+	Callbacks map[string]CallbackFunc
 	// Mailbox is how many writes may wait for the owner. Default DefaultMailbox.
 	Mailbox int
 	// PeerMailbox is how many messages of peers may wait for the owner, each up

@@ -163,6 +163,8 @@ type ConflictOutcome struct {
 	Shown crdt.Dot
 	Place journal.Place
 	Open  bool
+	// Pending says that a callback is still to decide.
+	Pending bool
 	// Failed says why the policy could not decide, "" if it could.
 	Failed string
 	Why    string

@@ -141,14 +141,18 @@ func TestMetricsCountConflictsAndRefusals(t *testing.T) {
 		c := start(t, time.Millisecond, topology.Spec{}, "a", "b")
 		defer c.stop()
 		c.settings("carts", `{"type":"register","policy":"lww"}`)
+		c.settings("bids", `{"type":"register","policy":{"script":"function resolve(versions) { return versions[0].value.none.such }"}}`)
 		c.settle(5 * time.Second)
 		c.net.Cut("a", "b")
 		time.Sleep(10 * time.Second)
+		c.put("a", "bids", "x", map[string]any{"v": int64(1)})
+		c.put("b", "bids", "x", map[string]any{"v": int64(2)})
 		c.put("a", "carts", "x", map[string]any{"v": int64(1)})
 		c.put("b", "carts", "x", map[string]any{"v": int64(2)})
 		c.net.Heal("a", "b")
 		c.settle(time.Minute)
-		c.expect("a", map[string]float64{"conflicts_total{collection=carts,policy=lww}": 1, "conflict_log_records": 1})
+		c.expect("a", map[string]float64{"conflicts_total{collection=carts,policy=lww}": 1, "policy_failures_total{collection=carts,policy=lww}": 0,
+			"conflicts_total{collection=bids,policy=script}": 1, "policy_failures_total{collection=bids,policy=script}": 1, "conflict_log_records": 2})
 		w := core.Write{Docs: []core.DocWrite{{
 			Collection: "carts", ID: "x", If: core.Condition{Absent: true}, Edit: crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{}},
 		}}}

@@ -107,7 +107,7 @@ func (d *detail) outcome(resolve crdt.Resolve) ConflictOutcome {
 			}
 		}
 	}
-	recorded := ConflictOutcome{Shown: d.Outcome.Shown, Open: d.Outcome.Open, Failed: d.Outcome.Failed, Why: d.Outcome.Why}
+	recorded := ConflictOutcome{Shown: d.Outcome.Shown, Open: d.Outcome.Open, Pending: d.Outcome.Pending, Failed: d.Outcome.Failed, Why: d.Outcome.Why}
 	if k := slices.IndexFunc(d.Versions, func(v journal.Version) bool { return v.Dot == d.Outcome.Shown }); k >= 0 && d.Values[k] != nil {
 		recorded.Place = *d.Values[k]
 	}
@@ -139,7 +139,7 @@ func dotsOf(r *crdt.Resolved) []crdt.Dot {
 }
 
 func outcomeOf(f *crdt.Resolved, view crdt.View) ConflictOutcome {
-	out := ConflictOutcome{Open: f.Open, Failed: f.Failed, Why: f.Reason}
+	out := ConflictOutcome{Open: f.Open, Pending: f.Pending, Failed: f.Failed, Why: f.Reason}
 	if f.Shown < 0 || f.Shown >= len(f.Versions) {
 		out.Place = journal.Place{There: true, Value: f.Value}
 		return out
@@ -164,7 +164,7 @@ func placeIn(view crdt.View, path string) journal.Place {
 // ParsePolicy reads a policy as requests have it.
 func ParsePolicy(b []byte) (conflict.Resolver, error) {
 	p, err := conflict.Parse(b)
-	if errors.Is(err, conflict.ErrBadPolicy) || errors.Is(err, conflict.ErrUnavailable) {
+	if errors.Is(err, conflict.ErrBadPolicy) {
 		return nil, fmt.Errorf("%w: %w", core.ErrInvalid, err)
 	}
 	return p, err

@@ -185,6 +185,7 @@ type owner struct {
 	nextID  uint64
 	// linked is a link that came up or went down and is to begin the next batch.
 	linked *linkEvent
+	calls  *caller
 	// full is until when nothing is tried because the disk was full.
 	full    time.Time
 	fullErr error
@@ -200,6 +201,12 @@ const maxBatchEvents = 1024
 const fullRetry = time.Second
 
 func (o *owner) run() error {
+	ctx, cancel := context.WithCancel(o.ctx)
+	o.calls = newCaller(ctx, &o.cfg)
+	defer func() {
+		cancel()
+		o.calls.stop()
+	}()
 	defer o.abandon(ErrStopped)
 	if err := o.restart(); err != nil {
 		return err
@@ -235,9 +242,9 @@ func (o *owner) run() error {
 // collect waits for something to do and takes what there is, up to a bound.
 // While the disk is full it answers writes at once and leaves messages where they are.
 func (o *owner) collect(tick <-chan time.Time) []core.Event {
-	inbound := o.events
+	inbound, called := o.events, o.calls.called
 	if o.cfg.Clock().Before(o.full) {
-		inbound = nil
+		inbound, called = nil, nil
 	}
 	var events []core.Event
 	if e := o.linked; e != nil && inbound != nil {
@@ -256,6 +263,8 @@ func (o *owner) collect(tick <-chan time.Time) []core.Event {
 			events = o.admit(events, s)
 		case e := <-inbound:
 			events = o.translate(events, e)
+		case e := <-called:
+			events = append(events, e)
 		}
 	}
 	for len(events) < maxBatchEvents {
@@ -271,6 +280,8 @@ func (o *owner) collect(tick <-chan time.Time) []core.Event {
 				return events
 			}
 			events = o.translate(events, e)
+		case e := <-called:
+			events = append(events, e)
 		default:
 			return events
 		}
@@ -334,6 +345,9 @@ func (o *owner) carryOut(fx core.Effects, start time.Time) error {
 	o.watches.held(fx.Acked)
 	for _, t := range fx.Heard {
 		o.watches.say(t, nil)
+	}
+	for _, call := range fx.Calls {
+		o.calls.start(call)
 	}
 	for _, rep := range fx.Replies {
 		o.waiting[rep.ID] <- rep

@@ -35,6 +35,8 @@ type cluster struct {
 	stops   map[string]func()
 	metrics map[string]*prometheus.Registry
 	log     *slog.Logger
+	// callback is the function "app" of every region.
+	callback func(region string, q conflict.Question) (conflict.Answer, error)
 }
 
 func start(t *testing.T, delay time.Duration, spec topology.Spec, names ...string) *cluster {
@@ -67,6 +69,15 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+func (c *cluster) functions(name string) map[string]region.CallbackFunc {
+	return map[string]region.CallbackFunc{"app": func(ctx context.Context, q conflict.Question) (conflict.Answer, error) {
+		if c.callback == nil {
+			return conflict.Answer{}, errors.New("there is no callback yet")
+		}
+		return c.callback(name, q)
+	}}
+}
+
 // run starts a region on its store.
 func (c *cluster) run(name string) {
 	c.t.Helper()
@@ -83,6 +94,7 @@ func (c *cluster) run(name string) {
 	c.metrics[name] = prometheus.NewRegistry()
 	r, err := region.New(region.Config{
 		Region: name, Cluster: "test", Peers: peers, Topology: c.spec, Logger: c.log, Metrics: c.metrics[name],
+		Callbacks: c.functions(name),
 	}, c.stores[name], tr)
 	if err != nil {
 		c.t.Fatal(err)

@@ -109,13 +109,32 @@ type ConflictLogStatus struct {
 	Bytes   int64 `json:"bytes"`
 	// Seen counts the conflicts since the start, by collection and policy.
 	Seen []ConflictCount `json:"seen"`
+	// Callbacks tell of the calls of callbacks, by collection.
+	Callbacks []CallbackCount `json:"callbacks,omitempty"`
 }
 
-// ConflictCount is how many conflicts were seen in a collection under a policy.
+// CallbackCount tells of the calls of a collection's callback since the start.
+type CallbackCount struct {
+	Collection string `json:"collection"`
+	// Asked counts calls, Answered the answers that were written, Kept those that
+	// left the versions as they are, Failed the calls without an answer.
+	Asked    uint64 `json:"asked"`
+	Answered uint64 `json:"answered"`
+	Kept     uint64 `json:"kept"`
+	Failed   uint64 `json:"failed"`
+	// Waiting is how many conflicts this region, as the arbiter, has taken up.
+	Waiting int `json:"waiting"`
+	// Paused says that after too many failures there are no calls for a while.
+	Paused bool `json:"paused"`
+}
+
+// ConflictCount is how many conflicts were seen in a collection under a policy, and
+// in how many of them the policy, a script, failed.
 type ConflictCount struct {
 	Collection string `json:"collection"`
 	Policy     string `json:"policy"`
 	Seen       uint64 `json:"seen"`
+	Failed     uint64 `json:"failed"`
 }
 
 // RegionStatus is another region as this one sees it.
@@ -197,6 +216,9 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	out.Conflicts = ConflictLogStatus{Records: log.Records, Bytes: log.Bytes, Seen: make([]ConflictCount, len(log.Counts))}
 	for i, n := range log.Counts {
 		out.Conflicts.Seen[i] = ConflictCount(n)
+	}
+	for _, n := range log.Callbacks {
+		out.Conflicts.Callbacks = append(out.Conflicts.Callbacks, CallbackCount(n))
 	}
 	out.Process = r.process()
 	out.Requests, out.Shares = r.requestStatus(), ShareStatus(s.Shares)

@@ -68,11 +68,13 @@ type ConflictOutcome struct {
 	Name   string          `json:"name"`
 	Hash   string          `json:"hash"`
 	// Shown is the version that is shown, "" if Value is the policy's own.
-	Shown  string          `json:"shown,omitempty"`
-	Value  json.RawMessage `json:"value,omitempty"`
-	Open   bool            `json:"open"`
-	Failed string          `json:"failed,omitempty"`
-	Why    string          `json:"why"`
+	Shown string          `json:"shown,omitempty"`
+	Value json.RawMessage `json:"value,omitempty"`
+	Open  bool            `json:"open"`
+	// Pending says that a callback is still to decide.
+	Pending bool   `json:"pending,omitempty"`
+	Failed  string `json:"failed,omitempty"`
+	Why     string `json:"why"`
 }
 
 // An ExplainedConflict is all that a region knows of a conflict.
@@ -81,12 +83,21 @@ type ExplainedConflict struct {
 	ConflictExplanation
 }
 
+// A ConflictStep is something that the region which asks a callback went through.
+type ConflictStep struct {
+	Time   string `json:"time"`
+	Region string `json:"region"`
+	What   string `json:"what"`
+}
+
 // ConflictExplanation is what an explanation adds to the list.
 type ConflictExplanation struct {
-	Explanation string          `json:"explanation"`
-	Recorded    ConflictOutcome `json:"recorded"`
-	Present     ConflictOutcome `json:"present"`
-	Now         struct {
+	Explanation string `json:"explanation"`
+	// Steps tell how a callback was asked, in the region that asked.
+	Steps    []ConflictStep  `json:"steps"`
+	Recorded ConflictOutcome `json:"recorded"`
+	Present  ConflictOutcome `json:"present"`
+	Now      struct {
 		Standing bool            `json:"standing"`
 		Exists   bool            `json:"exists"`
 		ETag     string          `json:"etag"`

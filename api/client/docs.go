@@ -359,6 +359,8 @@ type Version struct {
 	// Shown says that a plain read shows it, or what it contributed.
 	Shown   bool `json:"shown"`
 	Deleted bool `json:"deleted,omitempty"`
+	// Answer says that it is what a callback answered.
+	Answer bool `json:"answer,omitempty"`
 	// Value is absent where versions are merged place by place.
 	Value json.RawMessage `json:"value,omitempty"`
 }
@@ -371,8 +373,10 @@ type Conflict struct {
 	// Hash is that of the script that decided, Failed why it could not.
 	Hash   string `json:"hash,omitempty"`
 	Failed string `json:"failed,omitempty"`
-	// Open says that the choice is the client's.
+	// Open says that the choice is the client's, Pending that a callback is still
+	// to make it.
 	Open     bool            `json:"open"`
+	Pending  bool            `json:"pending,omitempty"`
 	Why      string          `json:"why"`
 	Shown    json.RawMessage `json:"shown,omitempty"`
 	Versions []Version       `json:"versions"`

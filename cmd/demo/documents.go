@@ -34,9 +34,10 @@ var collections = []struct{ name, settings string }{
 	{"prices", `{"type":"register","policy":"lww"}`},
 	{"taxes", `{"type":"register","policy":{"region-priority":["` + names[there] + `","` + names[here] + `"]}}`},
 	{"menus", `{"type":"register","policy":"siblings"}`},
+	{collectionBaskets, `{"type":"register","policy":"lww"}`},
 }
 
-// accounts are what Ana and Ben have, before act 6.
+// accounts are what Ana and Ben have, before the last act.
 var accounts = map[string]string{
 	pathAna: `{"eur":100}`,
 	pathBen: `{"eur":0}`,
@@ -69,6 +70,15 @@ var (
 	pathTax   = docPath("taxes", "tea")
 	pathMenu  = docPath("menus", "today")
 	pathPhone = docPath("carts", "phone")
+
+	pathBasket = docPath(collectionBaskets, "ana")
+)
+
+// What both sides make of the basket, and what the application does.
+const (
+	basketHere   = `{"items":["tea","bread"]}`
+	basketThere  = `{"items":["tea","rice"]}`
+	basketAnswer = `{"items":["tea","bread","rice","a bag"]}`
 )
 
 const addLike = `[{"op":"inc","path":"/likes","value":1}]`
@@ -109,6 +119,10 @@ var edits = []edit{
 	{
 		path: pathMenu, policy: "siblings", before: `{"soup":"pea"}`,
 		here: put(pathMenu, `{"soup":"leek"}`), there: put(pathMenu, `{"soup":"onion"}`), hereDoes: "sets leek", thereDoes: "sets onion",
+	},
+	{
+		path: pathBasket, policy: "each in turn", before: `{"items":["tea"]}`,
+		here: put(pathBasket, basketHere), there: put(pathBasket, basketThere), hereDoes: "adds bread", thereDoes: "adds rice",
 	},
 }
 

@@ -120,6 +120,26 @@ const (
 
 // Act 6.
 const (
+	titlePolicies = "The same cart under every policy"
+	storyPolicies = "While they were apart, %s made the basket %s, and %s made it %s. Both are in every region, side by side. Which one is shown is the policy's affair, and the policy can be changed whenever you like: it writes nothing, so nothing has to be undone."
+
+	sceneInTurn  = "Each policy in turn"
+	storyInTurn  = "The collection's policy is changed four times, and in the end it is what it was."
+	claimInTurn  = "under each policy all regions show the same, and give the same reason"
+	claimDigests = "all the while the digest of the collection is %s, in all regions: what is stored does not depend on the policy"
+
+	sceneAsked   = "Policy callback: the application is asked"
+	storyAsked   = "Sometimes only the application knows. Here it is an HTTP server that this walk has started. One region asks it, with both versions and a signature, and writes the answer over them. Until then the newest would be shown, marked as pending."
+	claimAsked   = "all regions show what the application said, and nothing is in conflict any more"
+	claimArbiter = "%s, the first by name, has asked, and its log has each step"
+
+	sceneBroughtBack = "A loser is brought back"
+	storyBroughtBack = "That was one bag too many. The policy becomes lww again, and %s's basket is taken out of the conflict log and written back."
+	claimBroughtBack = "%s's basket is in all regions, with one digest"
+)
+
+// Act 7.
+const (
 	titleCare = "Nothing by halves, nothing unseen, nothing lost"
 
 	sceneBatch   = "A batch is all or nothing"

@@ -59,6 +59,7 @@ var acts = []act{
 	{titleEdits, 2, (*walk).actEdits},
 	{titleHeal, 2, (*walk).actHeal},
 	{titleOutcome, 2, (*walk).actOutcome},
+	{titlePolicies, 2, (*walk).actPolicies},
 	{titleCare, 1, (*walk).actCare},
 	{titleTypes, 2, (*walk).actTypes},
 }

@@ -41,6 +41,8 @@ type Config struct {
 	Topology topology.Spec
 	// StrictCollections refuses writes to collections that were not made explicitly.
 	StrictCollections bool
+	// Callbacks are the functions that collections can name as their policy, by name.
+	Callbacks map[string]region.CallbackFunc
 	// ConflictLog bounds the log of conflicts.
 	ConflictLog conflictlog.Limits
 	// Pages are static pages that the API serves, by the first element of their paths.
@@ -80,7 +82,7 @@ var ErrConfig = errors.New("bad configuration")
 func (c *Config) region() region.Config {
 	return region.Config{
 		Region: c.Region, Cluster: c.Cluster, Peers: c.Peers, Topology: c.Topology,
-		StrictCollections: c.StrictCollections, Logger: c.Logger,
+		StrictCollections: c.StrictCollections, Logger: c.Logger, Callbacks: c.Callbacks,
 		Limits: core.Limits{Conflicts: c.ConflictLog}, Retention: c.Retention, CatchUpRate: c.CatchUpRate,
 	}
 }

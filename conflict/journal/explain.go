@@ -3,6 +3,7 @@ package journal
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/meridiandb/meridian/crdt"
 )
@@ -10,7 +11,21 @@ import (
 // Explain says in words what happened, what was made of it and why, and how
 // it stands. It does so by the record alone.
 func (r *Record) Explain() string {
-	return strings.Join([]string{r.happened(), r.decided(), r.stands()}, " ")
+	parts := []string{r.happened(), r.decided()}
+	parts = append(parts, r.steps()...)
+	return strings.Join(append(parts, r.stands()), " ")
+}
+
+// steps tell how the callback was asked.
+func (r *Record) steps() []string {
+	out := make([]string, 0, len(r.Steps)+1)
+	for i, s := range r.Steps {
+		out = append(out, fmt.Sprintf("At %s %s %s.", time.UnixMilli(s.At).UTC().Format(stampLayout), s.Region, s.What))
+		if i == 0 && r.SkippedSteps > 0 {
+			out = append(out, fmt.Sprintf("(%d more such steps.)", r.SkippedSteps))
+		}
+	}
+	return out
 }
 
 // place names what the conflict is about.
@@ -85,10 +100,15 @@ func (r *Record) stands() string {
 	switch {
 	case r.Kind == Overruled && s == nil:
 		return "What was written is kept in this record."
+	case s == nil && r.Outcome.Pending:
+		return "The callback is still to decide."
 	case s == nil && r.State == Open:
 		return "The choice is open: a write that has seen the versions settles it."
 	case s == nil:
 		return "The versions that are not shown stay until a later write covers them."
+	}
+	if s.Answer {
+		return r.answered()
 	}
 	by := fmt.Sprintf("%s's write at %s", regionOr(s.Region, s.By), stampTime(s.Stamp))
 	if s.Deleted {
@@ -107,6 +127,20 @@ func (r *Record) stands() string {
 		return fmt.Sprintf("%s covered some of the versions; the others are in conflict %s.", by, s.Next)
 	}
 	return by + " covered all versions."
+}
+
+// answered says how an answer of the callback ended the conflict.
+func (r *Record) answered() string {
+	s := r.Settled
+	did := "answer of the callback"
+	if s.Deleted {
+		did = "deletion, which is the answer of the callback,"
+	}
+	text := fmt.Sprintf("%s's %s at %s", regionOr(s.Region, s.By), did, stampTime(s.Stamp))
+	if !s.Next.IsZero() {
+		return fmt.Sprintf("%s covered some of the versions; the others are in conflict %s.", text, s.Next)
+	}
+	return text + " covered all versions."
 }
 
 func (v *Version) by() string { return regionOr(v.Region, v.Dot) }
@@ -137,9 +171,11 @@ func (v *Version) typeName() string {
 	}
 }
 
+const stampLayout = "2006-01-02 15:04:05.000"
+
 // stampTime is the time of a stamp for people, and its logical part if it has one.
 func stampTime(s crdt.Stamp) string {
-	text := s.Time().Format("2006-01-02 15:04:05.000")
+	text := s.Time().Format(stampLayout)
 	if s.Logical() > 0 {
 		text += fmt.Sprintf("+%d", s.Logical())
 	}

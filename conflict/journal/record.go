@@ -101,7 +101,8 @@ type State string
 
 // The states of a conflict.
 const (
-	// Open: the policy leaves the choice to a client. The versions stand side by side.
+	// Open: the policy leaves the choice to a client, or the callback is still to
+	// make it. The versions stand side by side.
 	Open State = "open"
 	// ByPolicy: the policy has decided what is shown. The other versions are
 	// there until a later write covers them; those that a deletion that wins has
@@ -137,6 +138,8 @@ type Version struct {
 	Stamp   crdt.Stamp `json:"stamp"`
 	Region  string     `json:"region,omitempty"`
 	Deleted bool       `json:"deleted,omitempty"`
+	// Answer says that it is what a callback answered.
+	Answer bool `json:"answer,omitempty"`
 	// Value is absent of a deletion and where Size is beyond the bounds.
 	Value json.RawMessage `json:"value,omitempty"`
 	// Size is that of the value in bytes, 0 if the region never had it.
@@ -158,6 +161,8 @@ type Outcome struct {
 	Shown crdt.Dot        `json:"shown,omitzero"`
 	Value json.RawMessage `json:"value,omitempty"`
 	Open  bool            `json:"open,omitempty"`
+	// Pending says that a callback is still to decide.
+	Pending bool `json:"pending,omitempty"`
 	// Failed says why the policy could not decide, "" if it could.
 	Failed string `json:"failed,omitempty"`
 	Why    string `json:"why"`
@@ -170,11 +175,24 @@ type Settlement struct {
 	Region string     `json:"region,omitempty"`
 	// Deleted says that the document is deleted since.
 	Deleted bool `json:"deleted,omitempty"`
+	// Answer says that the write was the answer of the callback.
+	Answer bool `json:"answer,omitempty"`
 	// Restored is the version that was brought back, zero if none was.
 	Restored crdt.Dot `json:"restored,omitzero"`
 	// Next is the conflict that is left if the write covered only some of the versions.
 	Next ID `json:"next,omitzero"`
 }
+
+// A Step is something that the region which asks the callback went through.
+type Step struct {
+	// At is in Unix milliseconds by the region's clock.
+	At     int64  `json:"at"`
+	Region string `json:"region"`
+	What   string `json:"what"`
+}
+
+// MaxSteps is how many steps a record keeps: the first and the latest.
+const MaxSteps = 16
 
 // A Record is a conflict as one region saw it.
 type Record struct {
@@ -203,6 +221,10 @@ type Record struct {
 	// less than those of earlier records.
 	Seen    int64 `json:"seen"`
 	Changed int64 `json:"changed"`
+	// Steps tell how the callback was asked. They are in the log of the region
+	// that asked; SkippedSteps counts those in the middle that are left out.
+	Steps        []Step `json:"steps,omitempty"`
+	SkippedSteps int    `json:"skipped_steps,omitempty"`
 	// Settled is nil while the versions stand side by side.
 	Settled *Settlement `json:"settled,omitempty"`
 }
@@ -221,6 +243,15 @@ func (r *Record) Version(d crdt.Dot) *Version {
 		}
 	}
 	return nil
+}
+
+// AddStep adds a step. Of many the first and the latest are kept.
+func (r *Record) AddStep(s Step) {
+	if len(r.Steps) == MaxSteps {
+		r.Steps = slices.Delete(r.Steps, 1, 2)
+		r.SkippedSteps++
+	}
+	r.Steps = append(r.Steps, s)
 }
 
 // Regions are those that wrote a version, each once, in the order of versions.
@@ -271,7 +302,7 @@ func (r *Record) Show(c crdt.Conflict, out crdt.Outcome, regionOf func(crdt.Repl
 	r.Path, r.Unlisted, r.Versions = c.Path, from, make([]Version, 0, len(c.Versions)-from)
 	for i := from; i < len(c.Versions); i++ {
 		v := &c.Versions[i]
-		w := Version{Dot: v.Dot, Stamp: v.Stamp, Region: regionOf(v.Dot.Replica), Deleted: v.Deleted}
+		w := Version{Dot: v.Dot, Stamp: v.Stamp, Region: regionOf(v.Dot.Replica), Deleted: v.Deleted, Answer: v.Answer}
 		// The types that merge per field have no value for a whole version.
 		if !v.Deleted && (v.Value != nil || c.Path != "") {
 			b := Encode(v.Value)
@@ -282,7 +313,7 @@ func (r *Record) Show(c crdt.Conflict, out crdt.Outcome, regionOf func(crdt.Repl
 		}
 		r.Versions = append(r.Versions, w)
 	}
-	r.Outcome = Outcome{Open: out.Open, Failed: out.Failed, Why: out.Reason}
+	r.Outcome = Outcome{Open: out.Open, Pending: out.Pending, Failed: out.Failed, Why: out.Reason}
 	switch {
 	case out.Shown >= 0 && out.Shown < len(c.Versions):
 		r.Outcome.Shown = c.Versions[out.Shown].Dot
@@ -295,7 +326,7 @@ func (r *Record) Show(c crdt.Conflict, out crdt.Outcome, regionOf func(crdt.Repl
 		r.Kind = kindOf(c)
 	}
 	r.State = ByPolicy
-	if out.Open {
+	if out.Open || out.Pending {
 		r.State = Open
 	}
 }
@@ -340,7 +371,7 @@ func (r *Record) Conflict() (crdt.Conflict, error) {
 		if v.Deleted {
 			continue
 		}
-		w := crdt.Version{Dot: v.Dot, Stamp: v.Stamp}
+		w := crdt.Version{Dot: v.Dot, Stamp: v.Stamp, Answer: v.Answer}
 		if v.Value == nil {
 			return c, fmt.Errorf("%w: version %v", ErrNotKept, v.Dot)
 		}

@@ -79,6 +79,10 @@ func (s *State) Apply(hd crdt.Header, m crdt.Mutation) error {
 	if err := m.Check(hd); err != nil {
 		return err
 	}
+	if m.Decision == crdt.DecisionKeep {
+		s.heads.Apply(hd, m)
+		return nil
+	}
 	var cs []*validate.Change
 	if m.Delete == crdt.NotDelete {
 		var err error
@@ -282,7 +286,7 @@ func (s *State) Trim(stable crdt.Vector) bool {
 		s.aside = aside{}
 		changed = true
 	}
-	return changed
+	return s.heads.TrimDecisions(stable, s.View) || changed
 }
 
 // Digest is a hash of the heads and of what lives, with what that shows without

@@ -25,7 +25,7 @@ func (s *State) View(resolve crdt.Resolve) crdt.View {
 	if err != nil {
 		panic("automerge: a state that was loaded before does not load: " + err.Error())
 	}
-	r := reader{doc: h.doc, content: s.live, resolve: resolve}
+	r := reader{doc: h.doc, content: s.live, resolve: s.heads.Marking(resolve)}
 	v, err := r.object(lib.Object{}, lib.Map)
 	if err != nil {
 		panic("automerge: a document cannot be read: " + err.Error())
@@ -34,6 +34,7 @@ func (s *State) View(resolve crdt.Resolve) crdt.View {
 	if c, ok := s.undeleted(v); ok {
 		r.conflicts = slices.Insert(r.conflicts, 0, c)
 	}
+	s.heads.Mark(r.conflicts)
 	return crdt.View{Exists: true, Value: v, Conflicts: r.conflicts}
 }
 

@@ -101,6 +101,13 @@ func (d *Doc) Apply(hd crdt.Header, m crdt.Mutation) error {
 	if m.Delete != crdt.NotDelete && len(m.Payload) > 0 {
 		return corrupt("a deletion with operations")
 	}
+	if m.Decision == crdt.DecisionKeep {
+		if err := m.Check(hd); err != nil {
+			return err
+		}
+		d.heads.Apply(hd, m)
+		return nil
+	}
 	f := d.fork(true)
 	if !f.heads.Apply(hd, m) { // swallowed, but not without being looked at
 		err := decodeOps(hd, m.Payload, func(*op) error { return nil })

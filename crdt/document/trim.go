@@ -32,6 +32,7 @@ func (d *Doc) Trim(stable crdt.Vector) (changed bool) {
 		d.clear()
 		return changed
 	}
+	changed = d.heads.TrimDecisions(stable, d.View) || changed
 	pending := d.garbage || d.barrier != nil
 	if !pending {
 		return changed

@@ -267,11 +267,12 @@ func (d *Doc) View(resolve crdt.Resolve) crdt.View {
 	if !d.heads.Visible() {
 		return crdt.View{}
 	}
-	r := renderer{resolve: resolve}
+	r := renderer{resolve: d.heads.Marking(resolve)}
 	v := r.mapValue(d.root.m)
 	if c, ok := d.undeleted(v); ok {
 		r.conflicts = slices.Insert(r.conflicts, 0, c)
 	}
+	d.heads.Mark(r.conflicts)
 	return crdt.View{Exists: true, Value: v, Conflicts: r.conflicts}
 }
 

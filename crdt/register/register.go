@@ -126,6 +126,10 @@ func (s *State) Apply(hd crdt.Header, m crdt.Mutation) error {
 		return err
 	}
 	var v version
+	if m.Decision == crdt.DecisionKeep {
+		s.heads.Apply(hd, m)
+		return nil
+	}
 	if m.Delete == crdt.NotDelete {
 		var err error
 		if v, err = decodeVersion(hd.Dot, bytes.Clone(m.Payload)); err != nil {
@@ -152,7 +156,10 @@ func (s *State) prune() {
 }
 
 // Trim drops metadata that the stable vector makes needless.
-func (s *State) Trim(stable crdt.Vector) bool { return s.heads.Trim(stable) }
+func (s *State) Trim(stable crdt.Vector) bool {
+	changed := s.heads.Trim(stable)
+	return s.heads.TrimDecisions(stable, s.View) || changed
+}
 
 // Digest is a hash of the heads and values; of a register that does not exist
 // it is zero, since one whose deletion is stable may be forgotten.
@@ -214,7 +221,7 @@ func (s *State) View(resolve crdt.Resolve) crdt.View {
 	}
 	out := crdt.Outcome{Reason: "the document was deleted concurrently; a deletion yields to a write that had not seen it"}
 	if len(writes) > 1 {
-		out = resolve(crdt.Conflict{Versions: writes})
+		out = s.heads.Marking(resolve)(crdt.Conflict{Versions: writes})
 		if out.Shown >= len(writes) || out.Shown < -1 {
 			out = crdt.Outcome{
 				Shown:  len(writes) - 1,
@@ -228,5 +235,6 @@ func (s *State) View(resolve crdt.Resolve) crdt.View {
 		out.Shown = places[out.Shown]
 	}
 	view.Conflicts = []crdt.Resolved{{Conflict: crdt.Conflict{Versions: all}, Outcome: out}}
+	s.heads.Mark(view.Conflicts)
 	return view
 }

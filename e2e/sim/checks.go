@@ -140,6 +140,13 @@ func mutations(c *change) string {
 		if m.Delete != crdt.NotDelete {
 			what = fmt.Sprintf("deletes(%d)", m.Delete)
 		}
+		switch m.Decision {
+		case crdt.DecisionAnswer:
+			what += " as answered"
+		case crdt.DecisionKeep:
+			what = "keeps"
+		case crdt.Undecided:
+		}
 		if m.Fresh {
 			what += " fresh"
 		}
@@ -293,7 +300,8 @@ func (n *node) checkI06HaveGrows(have crdt.Vector) {
 }
 
 // checkI07OnlyAskedFor: the core writes nothing of itself but what a client
-// asked for, the announcement of its replica, and that it has become a home.
+// asked for, what the application answered, the announcement of its replica, and
+// that it has become a home.
 func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 	own, asked, given := map[crdt.Dot]bool{}, map[crdt.Dot]bool{}, map[crdt.Dot]bool{}
 	allowed, homes := 0, 0
@@ -321,6 +329,11 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 		ch, _, err := crdt.DecodeChange(l.Change)
 		switch {
 		case err != nil:
+		case ch.Mutations[0].Decision != crdt.Undecided:
+			n.w.stats.Decisions++
+			if !n.decided(ch) {
+				n.w.fail("checkI07OnlyAskedFor", "%s writes %v as an answer that was not given", n.name, ch.Dot)
+			}
 		case !ch.Mutations[0].Collection.IsZero():
 			own[ch.Dot] = true
 			if col, err := fx.Catalog.Collection(ch.Mutations[0].Collection.String()); err == nil && len(col.Settings.Bounds) > 0 {

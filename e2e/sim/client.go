@@ -25,9 +25,11 @@ type client struct {
 // tallies is the collection whose documents are only ever incremented.
 const tallies = "tallies"
 
+type collectionSpec struct{ name, settings string }
+
 // collections are what clients use, with the settings that they are made with.
 // What has none is made by the first write to it.
-var collections = []struct{ name, settings string }{
+var collections = []collectionSpec{
 	{"notes", ""},
 	{"orders", `{"type":"document","policy":"lww"}`},
 	{"drafts", `{"type":"document","delete":"wins","keep":{"versions":2}}`},
@@ -35,6 +37,17 @@ var collections = []struct{ name, settings string }{
 	{"carts", `{"type":"register","policy":"siblings","keep":{"versions":1}}`},
 	{"places", `{"type":"register","policy":{"region-priority":["eu-west","ap-south"]},"delete":"wins"}`},
 	{tallies, `{"type":"document"}`},
+	{"offers", `{"type":"register","policy":` + callbackPolicy + `}`},
+	{"plans", `{"type":"document","policy":` + callbackPolicy + `,"delete":"wins"}`},
+}
+
+// someCollection picks one: in some scenarios, mostly those that the application
+// decides about.
+func (w *world) someCollection(r *rand.Rand) collectionSpec {
+	if w.sc.asks && chance(r, 0.6) {
+		return collections[len(collections)-1-r.IntN(2)]
+	}
+	return collections[r.IntN(len(collections))]
 }
 
 // expected are the errors that a request may be answered with.
@@ -90,7 +103,7 @@ func (n *node) finished(c *client, what string, token, have crdt.Vector, err err
 }
 
 func (n *node) putCollection(c *client, r *rand.Rand) {
-	spec := collections[r.IntN(len(collections))]
+	spec := n.w.someCollection(r)
 	settings := spec.settings
 	if settings == "" {
 		settings = `{"policy":"lww"}`
@@ -101,7 +114,12 @@ func (n *node) putCollection(c *client, r *rand.Rand) {
 		return
 	}
 	if chance(r, 0.3) {
-		s.Policy = pick(r, conflict.LWW(), conflict.Siblings(), conflict.RegionPriority("ap-south", "us-east"))
+		callback, err := conflict.Parse([]byte(callbackPolicy))
+		if err != nil {
+			n.w.fail("settings", "%v", err)
+			return
+		}
+		s.Policy = pick(r, conflict.LWW(), conflict.Siblings(), conflict.RegionPriority("ap-south", "us-east"), callback)
 	}
 	if n.catalog != nil {
 		if col, err := n.catalog.Collection(spec.name); err == nil {
@@ -119,7 +137,7 @@ func (n *node) putCollection(c *client, r *rand.Rand) {
 }
 
 func (n *node) dropCollection(c *client, r *rand.Rand) {
-	name := collections[r.IntN(len(collections))].name
+	name := n.w.someCollection(r).name
 	if name == tallies {
 		return
 	}
@@ -163,7 +181,7 @@ func (n *node) read(c *client, r *rand.Rand) {
 	if n.catalog == nil {
 		return
 	}
-	col, err := n.catalog.Collection(collections[r.IntN(len(collections))].name)
+	col, err := n.catalog.Collection(n.w.someCollection(r).name)
 	if err != nil {
 		return
 	}
@@ -204,7 +222,7 @@ func (n *node) write(c *client, r *rand.Rand) {
 	var write core.Write
 	incs := map[int]int64{}
 	for i := range count {
-		d := core.DocWrite{Collection: collections[r.IntN(len(collections))].name, ID: n.w.docID(r)}
+		d := core.DocWrite{Collection: n.w.someCollection(r).name, ID: n.w.docID(r)}
 		typ, k := crdt.TypeDocument, doc{}
 		if n.catalog != nil {
 			if col, err := n.catalog.Collection(d.Collection); err == nil {

@@ -25,9 +25,9 @@ func (h *history) modelVersions(k doc, have crdt.Vector) []*change {
 		}
 	}
 	for _, c := range present {
-		if c.mutation(k).Delete == crdt.NotDelete && !slices.ContainsFunc(present, func(o *change) bool {
+		if m := c.mutation(k); m.Delete == crdt.NotDelete && m.Decision != crdt.DecisionKeep && !slices.ContainsFunc(present, func(o *change) bool {
 			m := o.mutation(k)
-			return slices.Contains(m.Context, c.Dot) || m.Delete == crdt.DeleteWins && !c.Deps.Contains(o.Dot)
+			return m.Decision != crdt.DecisionKeep && slices.Contains(m.Context, c.Dot) || m.Delete == crdt.DeleteWins && !c.Deps.Contains(o.Dot)
 		}) {
 			alive = append(alive, c)
 		}
@@ -168,7 +168,7 @@ func (n *node) render(k doc, s crdt.State) string {
 		}
 	}
 	for _, c := range view.Conflicts {
-		fmt.Fprintf(&b, " conflict %q shown %d open %v %s", c.Path, c.Shown, c.Open, c.Reason)
+		fmt.Fprintf(&b, " conflict %q shown %d open %v pending %v %s", c.Path, c.Shown, c.Open, c.Pending, c.Reason)
 		for _, v := range c.Versions {
 			fmt.Fprintf(&b, " %v", v.Dot)
 			if v.Value != nil {

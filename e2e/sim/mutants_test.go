@@ -152,6 +152,37 @@ var mutants = []mutant{
 		caught: "checkI05SameConflicts",
 	},
 	{
+		name: "ask the application whoever else could", pkg: "region/core",
+		old: "	return c.sync.reachable[0]\n", new: "	return c.cfg.Region\n",
+		caught: "checkI07OneArbiter",
+	},
+	{
+		name: "write an answer over versions that the application was not shown", pkg: "region/core",
+		old: "Path: path, Covers: q.dots,", new: "Path: path, Covers: dotsOf(&f.Conflict),",
+		caught: "checkI07OnlyAskedFor",
+	},
+	{
+		name: "write an answer as if a client had", pkg: "region/core",
+		old: "		m.Decision = crdt.DecisionAnswer\n", new: "",
+		caught: "checkI07OnlyAskedFor",
+	},
+	{
+		name: "forget what was decided while the versions stand", pkg: "crdt",
+		old:    "return stable.Contains(a) && !slices.ContainsFunc(standing, func(s kept) bool { return slices.Contains(s.dots, a) })",
+		new:    "return stable.Contains(a) && len(standing) >= 0",
+		caught: "checkI14TrimmedLikeUntrimmed",
+	},
+	{
+		name: "do not look again when the arbiter changes", pkg: "region/core",
+		old: "queued: map[string]bool{}, scanning: true}", new: "queued: map[string]bool{}}",
+		caught: "checkI07AllIsDecided",
+	},
+	{
+		name: "fixed: look for what is open in the store only", pkg: "region/core",
+		old: "			if e.key.Collection == dot {\n", new: "			if e.key.Collection == dot && false {\n",
+		caught: "checkI07AllIsDecided",
+	},
+	{
 		name: "fixed: cache documents of a collection that was not made", pkg: "region/core",
 		old: "			c.cache.remove(t.entry)\n", new: "",
 		caught: "step",

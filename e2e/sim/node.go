@@ -36,6 +36,7 @@ type node struct {
 	busy      bool // a step or its commit is under way
 	streams   int
 	asked     map[uint64]*request
+	given     []given // answers of the application that were not written yet
 	nextID    uint64
 
 	// The wall clock is true time times rate, plus offset.
@@ -138,6 +139,7 @@ func (n *node) boot() {
 	}
 	n.epoch++
 	n.up, n.busy, n.scheduled, n.streams = true, false, false, 0
+	n.given = nil
 	n.inbound, n.asked, n.links = nil, map[uint64]*request{}, map[string]*conn{}
 	n.dies = notNow
 	n.plan = topology.Plan{}
@@ -376,6 +378,9 @@ func (n *node) carryOut(fx core.Effects) bool {
 	}
 	n.writable = fx.Writable
 	n.unmute()
+	for _, call := range fx.Calls {
+		n.askApp(call)
+	}
 	for _, rep := range fx.Replies {
 		n.checkI03Reply(rep)
 		if req := n.asked[rep.ID]; req != nil {

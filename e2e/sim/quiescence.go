@@ -14,7 +14,7 @@ import (
 // heal ends all faults.
 func (w *world) heal() {
 	w.tracef("all is healed")
-	w.calm = true
+	w.calm, w.healed = true, w.now
 	for _, n := range w.nodes {
 		n.slow, n.full, n.dies = 0, 0, notNow
 	}
@@ -92,6 +92,7 @@ func (w *world) finish() {
 	if w.failure != nil {
 		return
 	}
+	w.checkI07AllIsDecided()
 	w.checkAll()
 	// A last write in each region, to all documents that there are few of.
 	r := source(w.opts.Seed, streamActions+1)
@@ -103,6 +104,7 @@ func (w *world) finish() {
 	}
 	w.runUntil(w.now + lookEvery)
 	w.converge()
+	w.checkI07AllIsDecided()
 	if w.failure == nil && !w.waitFor(stabiliseWithin, w.settled) {
 		w.failApart("checkI12StableGrows", "after %v not all is stable", stabiliseWithin)
 	}

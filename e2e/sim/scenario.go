@@ -104,6 +104,10 @@ type scenario struct {
 	docs    int // per collection
 	skew    [MaxRegions]time.Duration
 	actions []action
+	// appFails is how often the application does not answer.
+	appFails float64
+	// asks says that most of the work is in collections that it decides about.
+	asks bool
 }
 
 // The streams of randomness that a seed is the source of.
@@ -117,6 +121,7 @@ const (
 	streamShares
 	streamHomes
 	streamLater
+	streamApp
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -176,6 +181,8 @@ func newScenario(o Options) *scenario {
 		}
 	}
 	s.drawActions(o)
+	r = source(o.Seed, streamApp+1)
+	s.appFails, s.asks = pick(r, 0, 0.2, 0.8), chance(r, 0.4)
 	return s
 }
 

@@ -45,7 +45,7 @@ func (f *Failure) String() string {
 
 // Stats count what a run went through.
 type Stats struct {
-	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed int
+	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed, Calls, Decisions int
 	// AtHome are the writes that were taken under the authority of a strict home,
 	// Granted the claims that became authority.
 	AtHome, Granted int
@@ -71,6 +71,8 @@ func (s *Stats) Add(o Stats) {
 	s.Cut += o.Cut
 	s.Snapshots += o.Snapshots
 	s.Resumed += o.Resumed
+	s.Calls += o.Calls
+	s.Decisions += o.Decisions
 }
 
 // A Result is what became of a run.
@@ -104,6 +106,8 @@ type world struct {
 	replicas []replicaName
 	minted   map[crdt.ReplicaID]bool
 	calm     bool // faults are over
+	healed   time.Duration
+	app      *rand.Rand
 	stats    Stats
 	hash     hash.Hash
 	failure  *Failure
@@ -123,6 +127,7 @@ func Run(o Options) (res Result) {
 	w := &world{
 		opts: o, sc: newScenario(o), hash: sha256.New(), minted: map[crdt.ReplicaID]bool{},
 		keyed: map[crdt.RequestHash]*keyed{}, keys: source(o.Seed, streamRepeats+100),
+		app: source(o.Seed, streamApp),
 	}
 	w.hist.init()
 	defer func() {
@@ -193,6 +198,9 @@ func (w *world) start() {
 	for _, n := range w.nodes {
 		// Regions do not start at one moment.
 		w.at(between(n.r, 0, 500*time.Millisecond), func() { n.boot() })
+	}
+	if w.sc.asks {
+		w.at(time.Second, w.makeAsking)
 	}
 	for _, a := range w.sc.actions {
 		w.at(a.at, func() { w.perform(a) })

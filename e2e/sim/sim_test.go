@@ -75,6 +75,7 @@ var regressions = []struct {
 	{sim.Options{Seed: 98}, "a request for a snapshot that came twice was served twice, and the parts mixed"},
 	{sim.Options{Seed: 201}, "a store that was rolled back took a snapshot before it was clear whose changes it had"},
 	{sim.Options{Seed: 79}, "a store that was rolled back asked for the proof of a log that another peer had already settled"},
+	{sim.Options{Seed: 109}, "a conflict that came in the step in which the collection got its callback was not asked about"},
 }
 
 func TestRegressions(t *testing.T) {

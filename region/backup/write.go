@@ -216,7 +216,7 @@ func (w *writer) log(ctx context.Context, reader store.Reader, since, have crdt.
 }
 
 func (w *writer) meta(ctx context.Context, reader store.Reader) error {
-	for e, err := range reader.MetaRange("") {
+	for e, err := range reader.MetaRange("", "") {
 		if err != nil {
 			return err
 		}

@@ -451,7 +451,10 @@ func (c *Core) install(p *peer, d *wire.SnapshotDoc) (bool, error) {
 	if col := c.catalog.byDot[key.Collection]; col != nil {
 		e.watched.known = true
 		found, view := conflictsIn(s, newest)
-		c.reconcile(e, col, crdt.Header{}, found, view)
+		c.reconcile(e, col, ending{}, found, view)
+		if len(e.watched.now) > 0 {
+			c.touch(key)
+		}
 	}
 	return true, nil
 }

@@ -160,9 +160,11 @@ func ParseSettings(b []byte) (Settings, error) {
 	return s, nil
 }
 
-// MarshalJSON writes what ParseSettings reads.
-func (s Settings) MarshalJSON() ([]byte, error) {
-	policy, err := conflict.Marshal(s.Policy)
+// MarshalJSON writes what ParseSettings reads, but for the secret of a callback.
+func (s Settings) MarshalJSON() ([]byte, error) { return s.marshal(conflict.Marshal) }
+
+func (s Settings) marshal(marshalPolicy func(conflict.Resolver) ([]byte, error)) ([]byte, error) {
+	policy, err := marshalPolicy(s.Policy)
 	if err != nil {
 		return nil, err
 	}
@@ -208,6 +210,8 @@ type Catalog struct {
 	byDot   map[crdt.Dot]*Collection
 	regions map[crdt.ReplicaID]string
 	homes   map[crdt.Dot][]Home // by incarnation, in the order of prefixes
+	// callbacks are the collections whose policy is one, in the order of incarnations.
+	callbacks []crdt.Dot
 }
 
 // Collection finds a collection by name, or by incarnation written as a dot.
@@ -264,6 +268,9 @@ func (c *Catalog) with(col *Collection) *Catalog {
 		if x.Deleted {
 			continue
 		}
+		if conflict.CallbackOf(x.Settings.Policy) != nil {
+			out.callbacks = append(out.callbacks, dot)
+		}
 		if old, ok := out.byName[x.Name]; !ok || x.before(old) {
 			out.byName[x.Name] = &x
 		}
@@ -285,7 +292,7 @@ func (c *Collection) before(o *Collection) bool {
 }
 
 func (c *Catalog) withRegion(r crdt.ReplicaID, name string) *Catalog {
-	out := &Catalog{byName: c.byName, byDot: c.byDot, regions: maps.Clone(c.regions), homes: c.homes}
+	out := &Catalog{byName: c.byName, byDot: c.byDot, regions: maps.Clone(c.regions), homes: c.homes, callbacks: c.callbacks}
 	out.regions[r] = name
 	return out
 }

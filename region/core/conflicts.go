@@ -89,7 +89,10 @@ func (c *Core) watch(e *entry, col *Collection, hd crdt.Header, m *crdt.Mutation
 	}
 	c.cost += e.size
 	found, view := conflictsIn(e.state, newest)
-	c.reconcile(e, col, hd, found, view)
+	c.reconcile(e, col, ending{hd, m.Decision == crdt.DecisionAnswer}, found, view)
+	if len(e.watched.now) > 0 {
+		c.touch(e.key)
+	}
 	return nil
 }
 
@@ -196,7 +199,7 @@ func dotsOf(c *crdt.Conflict) []crdt.Dot {
 // list, when a further version comes, or when a newer one comes from a side that
 // has not seen the others; it ends when a write covers so much of it that fewer
 // versions are left, or none.
-func (c *Core) reconcile(e *entry, col *Collection, hd crdt.Header, found []crdt.Resolved, view crdt.View) {
+func (c *Core) reconcile(e *entry, col *Collection, by ending, found []crdt.Resolved, view crdt.View) {
 	w := &e.watched
 	old := w.now
 	if found = w.bounded(found); slices.EqualFunc(old, found, sameConflict) {
@@ -250,7 +253,7 @@ func (c *Core) reconcile(e *entry, col *Collection, hd crdt.Header, found []crdt
 		if i := slices.IndexFunc(now, func(f standing) bool { return f.Path == old[k].Path && overlap(&old[k], &f) }); i >= 0 {
 			next = now[i].ID
 		}
-		c.end(e, col, &old[k], hd, next, view)
+		c.end(e, col, &old[k], by, next, view)
 	}
 	w.now = now
 }
@@ -263,18 +266,24 @@ func overlap(a, b *standing) bool {
 	return slices.ContainsFunc(a.Dots, func(d crdt.Dot) bool { return slices.Contains(b.Dots, d) })
 }
 
+// An ending is a change that may settle conflicts.
+type ending struct {
+	crdt.Header
+	answer bool // of the callback
+}
+
 // end closes the record of a conflict that a write has settled.
-func (c *Core) end(e *entry, col *Collection, s *standing, hd crdt.Header, next journal.ID, view crdt.View) {
+func (c *Core) end(e *entry, col *Collection, s *standing, by ending, next journal.ID, view crdt.View) {
 	r, err := c.recordOf(e, col, s)
 	if err != nil || r == nil {
 		c.keepError(err)
 		return
 	}
 	r.Settled = &journal.Settlement{
-		By: hd.Dot, Stamp: hd.Stamp, Region: c.catalog.Region(hd.Dot.Replica), Deleted: !view.Exists, Next: next,
+		By: by.Dot, Stamp: by.Stamp, Region: c.catalog.Region(by.Dot.Replica), Deleted: !view.Exists, Answer: by.answer, Next: next,
 	}
 	r.State = journal.ByWrite
-	if d := restoredBy(r, view); next.IsZero() && !d.IsZero() {
+	if d := restoredBy(r, view); !by.answer && next.IsZero() && !d.IsZero() {
 		r.State, r.Settled.Restored = journal.Undone, d
 	}
 	e.watched.ended = append(e.watched.ended, r)

@@ -115,6 +115,7 @@ type Core struct {
 
 	conflicts   *conflictlog.Log
 	counts      conflictCounts
+	callbacks   callbacks
 	conflictErr error
 
 	// uptime is what passed since the first step, by the wall clock but for its
@@ -332,11 +333,14 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.bootstrap(); err != nil {
 		return Effects{}, err
 	}
+	if err := c.consult(); err != nil {
+		return Effects{}, err
+	}
 	c.expireGathers()
 	if err := c.finish(); err != nil {
 		return Effects{}, err
 	}
-	c.fx.More = ready || len(c.queue) > 0
+	c.fx.More = ready || len(c.queue) > 0 || c.callbacks.more
 	return c.fx, nil
 }
 
@@ -383,6 +387,8 @@ func (c *Core) handle(ev Event) error {
 	case SetTopology:
 		c.sync.spec = ev.Spec
 		c.sync.replan = true
+	case Called:
+		return c.called(ev)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("core: unknown event %T", ev))
@@ -537,6 +543,9 @@ func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 	e, err := c.load(store.DocKey{Collection: m.Collection, ID: m.ID}, m.Type)
 	if err != nil {
 		return err
+	}
+	if m.Decision == crdt.DecisionKeep {
+		return c.keep(e, hd, m)
 	}
 	if err := c.keepVersion(e, settings); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"github.com/meridiandb/meridian/transport/wire"
 )
 
-// An Event is something that happened to the region.
+// An Event is something that happened to the region: one of those below, or [Called].
 type Event interface{ isEvent() }
 
 type (
@@ -69,6 +69,8 @@ type Effects struct {
 	Conflicts ConflictStatus
 	// Requests tells of the requests under idempotency keys once Batch is durable.
 	Requests RequestStatus
+	// Calls are callbacks to be asked; what is wrong with that is for Called to tell.
+	Calls []Call
 	// Replies answer Submit events.
 	Replies []Reply
 	// Acked tells of which peers more is known than before that they hold it durably.

@@ -174,6 +174,7 @@ func (c *Core) observe() {
 		c.sync.nextStatus = 0
 	}
 	c.sync.observed, c.sync.links, c.sync.replan = obs, links, false
+	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, c.cfg.Members), true
 	c.sync.plan = topology.Make(c.cfg.Region, c.cfg.Members, c.sync.spec, obs)
 	plan := c.sync.plan
 	c.fx.Plan = &plan

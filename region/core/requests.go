@@ -379,7 +379,7 @@ func (c *Core) forgetRequests() error {
 	}
 	q.next = c.uptime + requestSweep
 	n := 0
-	for e, err := range c.reader.MetaRange(expiryPrefix) {
+	for e, err := range c.reader.MetaRange(expiryPrefix, "") {
 		if err != nil {
 			return storeError(err)
 		}

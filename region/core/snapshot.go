@@ -100,7 +100,7 @@ func (s *snapshotter) send(q wire.SnapshotRequest) error {
 
 // requests sends what is remembered of requests, so that they are known again.
 func (s *snapshotter) requests() error {
-	for e, err := range s.reader.MetaRange(requestPrefix) {
+	for e, err := range s.reader.MetaRange(requestPrefix, "") {
 		if err != nil {
 			return err
 		}

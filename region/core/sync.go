@@ -64,8 +64,10 @@ type syncState struct {
 	spec     topology.Spec
 	plan     topology.Plan
 	observed topology.Observations
-	links    []string // the peers that are heard
-	replan   bool
+	// reachable are the regions to which a path is known, this one included.
+	reachable []string
+	links     []string // the peers that are heard
+	replan    bool
 
 	requests map[crdt.ReplicaID]request
 	gaps     map[crdt.ReplicaID]gap
@@ -254,6 +256,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	p.report.Have, p.have, p.told = h.Have, h.Have, h.Have
 	p.report.Digest = digest.Digest{} // it is of another vector
 	c.waitFor(p, h.Have)
+	c.callbacks.meet(h.Have, c.uptime)
 	c.sync.hurry = true
 	c.sync.nextStatus = 0
 	c.note(false, "linked", "peer", p.name, "missing", missing(c.have, h.Have), "lag", missing(h.Have, c.have))

@@ -37,7 +37,7 @@ type replicaDoc struct {
 func (c *Collection) system() any {
 	own := c.Settings
 	own.Homes = nil // documents of their own
-	settings, err := own.MarshalJSON()
+	settings, err := own.marshal(conflict.MarshalStored)
 	if err != nil {
 		panic(err) // settings were parsed before
 	}

@@ -294,6 +294,9 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 		return CollectionReceipt{}, err
 	}
 	old, err := c.catalog.Collection(p.Name)
+	if err := p.reveal(old); err != nil {
+		return CollectionReceipt{}, err
+	}
 	if err != nil {
 		if err := c.checkNew(p.Name, 0); err != nil {
 			return CollectionReceipt{}, err
@@ -319,6 +322,25 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 	changed := *old
 	changed.Settings, changed.Explicit = p.Settings, true
 	return c.changeCollection(&changed, homes)
+}
+
+// reveal puts the secret of a callback that the collection has already in the
+// place of what stands for it.
+func (p *PutCollection) reveal(old *Collection) error {
+	callback := conflict.CallbackOf(p.Settings.Policy)
+	if callback == nil {
+		return nil
+	}
+	var before conflict.Resolver
+	if old != nil {
+		before = old.Settings.Policy
+	}
+	callback, err := callback.Revealed(before)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	p.Settings.Policy = callback
+	return nil
 }
 
 func (c *Core) dropCollection(d DropCollection) (CollectionReceipt, error) {

@@ -271,9 +271,9 @@ func (v view) Meta(name string) ([]byte, error) {
 }
 
 // MetaRange implements store.Reader.
-func (v view) MetaRange(prefix string) iter.Seq2[store.MetaEntry, error] {
+func (v view) MetaRange(prefix, after string) iter.Seq2[store.MetaEntry, error] {
 	p := record.AppendMetaKey(nil, prefix)
-	return entries(v, p, p, func(key, value []byte) (store.MetaEntry, bool, error) {
+	return entries(v, p, record.MetaStart(prefix, after), func(key, value []byte) (store.MetaEntry, bool, error) {
 		return store.MetaEntry{Name: record.MetaName(key), Value: value}, false, nil
 	})
 }

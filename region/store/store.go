@@ -142,9 +142,10 @@ type Sizes struct {
 type Reader interface {
 	// Meta returns the named record, or nil if there is none.
 	Meta(name string) ([]byte, error)
-	// MetaRange scans the meta records whose name starts with prefix, in order
-	// of their names' bytes.
-	MetaRange(prefix string) iter.Seq2[MetaEntry, error]
+	// MetaRange scans the meta records whose name starts with prefix and is
+	// greater than after, in order of their names' bytes. An empty after is
+	// before every name.
+	MetaRange(prefix, after string) iter.Seq2[MetaEntry, error]
 	// Doc returns the state of a document, or nil if there is none. An empty
 	// state is returned as an empty slice that is not nil.
 	Doc(key DocKey) ([]byte, error)

@@ -98,7 +98,7 @@ func TestDamageIsFound(t *testing.T) {
 			return err
 		}, verify.KindDigest, "1 documents"},
 		"a digest that is lost": {func(st *memstore.Store, _ crdt.Dot, b *store.Batch) error {
-			for e, err := range st.MetaRange(digests.Prefix) {
+			for e, err := range st.MetaRange(digests.Prefix, "") {
 				b.Meta = map[string][]byte{e.Name: nil}
 				return err
 			}

@@ -13,8 +13,8 @@ const Protocol = "meridian/1"
 // Version is the greatest version of the vocabulary that this package speaks,
 // and MinVersion the least.
 const (
-	MinVersion = 3
-	Version    = 6
+	MinVersion = 7 // since changes carry decisions
+	Version    = 7
 )
 
 // Bounds of messages. A decoder refuses what is beyond them.

@@ -86,7 +86,7 @@ func Open(r store.Reader, limits Limits) (*Log, error) {
 	if l.state, err = decodeState(record); err != nil {
 		return nil, err
 	}
-	for e, err := range r.MetaRange(blockPrefix) {
+	for e, err := range r.MetaRange(blockPrefix, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -425,7 +425,7 @@ func (l *Log) Forget(k store.DocKey) error {
 // purge removes all records of a prefix.
 func (l *Log) purge(prefix string) error {
 	var names []string
-	for e, err := range l.r.MetaRange(prefix) {
+	for e, err := range l.r.MetaRange(prefix, "") {
 		if err != nil {
 			return err
 		}

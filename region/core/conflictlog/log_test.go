@@ -173,7 +173,7 @@ func TestLogIsBoundedAndForgetsTheOldest(t *testing.T) {
 		t.Errorf("a record that was dropped is found: %v, %v", r, err)
 	}
 	names := 0
-	for e, err := range w.store.MetaRange("conflict/b/") {
+	for e, err := range w.store.MetaRange("conflict/b/", "") {
 		w.must(err)
 		names++
 		if e.Name < "conflict/b/00000003" {
@@ -195,7 +195,7 @@ func TestLogIsBoundedAndForgetsTheOldest(t *testing.T) {
 		t.Errorf("%d records of %d bytes are left", records, bytes)
 	}
 	left := 0
-	for e, err := range w.store.MetaRange("conflict/") {
+	for e, err := range w.store.MetaRange("conflict/", "") {
 		w.must(err)
 		if e.Name[:11] != "conflict/u/" && e.Name != "conflict/state" {
 			t.Errorf("left: %q", e.Name)

@@ -2,6 +2,7 @@ package conflictlog
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiandb/meridian/conflict/journal"
@@ -34,7 +35,7 @@ func (f *Filter) Matches(r *journal.Record) bool {
 func List(r store.Reader, f Filter, before uint64, limit int) (out []*journal.Record, more bool, err error) {
 	var blocks []block
 	var all []bitmap
-	for e, err := range r.MetaRange(blockPrefix) {
+	for e, err := range r.MetaRange(blockPrefix, "") {
 		if err != nil {
 			return nil, false, err
 		}
@@ -187,4 +188,24 @@ func Changes(r store.Reader, after uint64, limit int) (out []*journal.Record, up
 		}
 	}
 	return out, after, true, nil
+}
+
+// DocumentsIn returns the ids of documents of a collection in which conflicts
+// stand, at most limit, in order after the id after.
+func DocumentsIn(r store.Reader, collection crdt.Dot, after string, limit int) ([]string, error) {
+	under := docPrefix + dotBytes(collection)
+	var ids []string
+	start := ""
+	if after != "" {
+		start = under + after
+	}
+	for e, err := range r.MetaRange(under, start) {
+		if err != nil {
+			return nil, err
+		}
+		if ids = append(ids, strings.TrimPrefix(e.Name, under)); len(ids) == limit {
+			break
+		}
+	}
+	return ids, nil
 }

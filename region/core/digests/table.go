@@ -91,7 +91,7 @@ func Open(reader store.Reader) (*Table, error) {
 		reader: reader, collections: map[crdt.Dot]digest.Digest{},
 		buckets: map[bucketKey]digest.Digest{}, dirty: map[bucketKey]struct{}{},
 	}
-	for e, err := range reader.MetaRange(Prefix) {
+	for e, err := range reader.MetaRange(Prefix, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -208,7 +208,7 @@ func (t *Table) Collections() []Collection {
 // what has changed since.
 func (t *Table) Buckets(collection crdt.Dot) ([]digest.Digest, error) {
 	out := make([]digest.Digest, digest.Buckets)
-	for e, err := range t.reader.MetaRange(string(appendCollection(nil, collection))) {
+	for e, err := range t.reader.MetaRange(string(appendCollection(nil, collection)), "") {
 		if err != nil {
 			return nil, err
 		}
@@ -245,7 +245,7 @@ func (t *Table) Clear(left *uint64) error {
 	clear(t.buckets)
 	clear(t.collections)
 	t.total = digest.Digest{}
-	for e, err := range t.reader.MetaRange(Prefix) {
+	for e, err := range t.reader.MetaRange(Prefix, "") {
 		if err != nil {
 			return err
 		}

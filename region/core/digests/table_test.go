@@ -75,7 +75,7 @@ func TestTableIsTheSameInWhateverOrderAndAfterAStart(t *testing.T) {
 	if err := a.Commit(batch); err != nil {
 		t.Fatal(err)
 	}
-	for e, err := range a.MetaRange(digests.Prefix) {
+	for e, err := range a.MetaRange(digests.Prefix, "") {
 		t.Errorf("%q is left, %v", e.Name, err)
 	}
 	if !again.Total().IsZero() || len(again.Collections()) > 0 {

@@ -56,6 +56,14 @@ func appendDot(b []byte, d crdt.Dot) []byte {
 // prefix of keys.
 func AppendMetaKey(b []byte, name string) []byte { return append(append(b, kindMeta), name...) }
 
+// MetaStart is where a scan of meta records begins.
+func MetaStart(prefix, after string) []byte {
+	if after == "" || after < prefix {
+		return AppendMetaKey(nil, prefix)
+	}
+	return append(AppendMetaKey(nil, after), 0)
+}
+
 // MetaName is the inverse of AppendMetaKey.
 func MetaName(key []byte) string { return string(key[1:]) }
 

@@ -309,7 +309,7 @@ func (m model) checkMeta(t *rapid.T, r store.Reader) {
 			t.Fatalf("meta %q: %.40q, %v, want %.40q, %v", name, got, err, want, ok)
 		}
 		var names, wantNames []string
-		for e, err := range r.MetaRange(name) {
+		for e, err := range r.MetaRange(name, "") {
 			if err != nil || string(e.Value) != m.meta[e.Name] {
 				t.Fatalf("meta range: %q, %v", e.Name, err)
 			}

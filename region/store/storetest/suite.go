@@ -320,15 +320,19 @@ func testMetaRange(t *testing.T, f Factory) {
 		Meta: map[string][]byte{"trim/b": []byte("2"), "trim/a": []byte("1"), "trim": []byte("0"), "trio": []byte("3")},
 		Docs: []store.DocPut{doc(users, "trim/c", "x")},
 	})
-	var got []string
-	for e, err := range s.MetaRange("trim/") {
-		if err != nil {
-			t.Fatal(err)
+	for after, want := range map[string][]string{
+		"": {"trim/a=1", "trim/b=2"}, "a": {"trim/a=1", "trim/b=2"}, "trim/a": {"trim/b=2"}, "trim/aa": {"trim/b=2"}, "trim/b": nil, "u": nil,
+	} {
+		var got []string
+		for e, err := range s.MetaRange("trim/", after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, e.Name+"="+string(e.Value))
 		}
-		got = append(got, e.Name+"="+string(e.Value))
-	}
-	if want := []string{"trim/a=1", "trim/b=2"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+		if !slices.Equal(got, want) {
+			t.Errorf("after %q: got %q, want %q", after, got, want)
+		}
 	}
 }
 

@@ -98,7 +98,7 @@ func wantAllClosed(t *testing.T, r store.Reader) {
 	for _, err := range r.Log(replicaA, 0, 9) {
 		want("log", err)
 	}
-	for _, err := range r.MetaRange("") {
+	for _, err := range r.MetaRange("", "") {
 		want("meta range", err)
 	}
 }
