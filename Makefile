@@ -13,6 +13,8 @@ FUZZTIME ?= 20s
 FUZZ ?= ^Fuzz
 # Which benchmarks run
 BENCH ?= .
+# The output of an earlier bench/run, to compare with
+BASE ?= $(wildcard bench/stages.txt)
 # What the image is called, which version it says it is, and what builds it
 IMAGE ?= localhost/meridian:latest
 VERSION ?= $(shell git describe --tags --always --dirty)
@@ -72,7 +74,13 @@ fuzz: ## every fuzz target for FUZZTIME each (FUZZ=regexp and PKG=… choose)
 	  done
 
 .PHONY: bench
-bench: ## benchmarks (BENCH=regexp and PKG=… choose)
+bench: ## the stages of a write and a read (BASE=file compares), then Meridian against a bare pipe
+	bench/run > bench.out
+	go tool benchstat $(BASE) bench.out
+	go run ./e2e/limit
+
+.PHONY: bench-some
+bench-some: ## benchmarks (BENCH=regexp and PKG=… choose)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 .PHONY: demo
@@ -100,5 +108,5 @@ image-prebuilt: ## the same of a binary built here: needs no registry
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf meridian dist
+	rm -rf meridian dist bench.out
 	find . -name '*.test' -type f -delete
