@@ -196,9 +196,10 @@ const versionDigests = 3
 
 func (c *Core) beginRound(p *peer) uint64 {
 	c.compare.nextID++
-	p.digests.round = &compareRound{id: c.compare.nextID, result: Comparison{Region: p.name, Verdict: Same, Asked: true}}
+	id := c.compare.nextID
+	p.digests.round = &compareRound{id: id, result: Comparison{Region: p.name, Verdict: Same, Asked: true}}
 	c.ask(p, wire.DigestQuery{Level: wire.DigestsOfCollections})
-	return c.compare.nextID
+	return id
 }
 
 func (c *Core) ask(p *peer, q wire.DigestQuery) {
