@@ -36,7 +36,7 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 	if rep == plain {
 		shared = sharedRendering(&d)
 	}
-	tag := ""
+	var tag string
 	if shared != nil {
 		tag, h["Etag"] = shared.etag[0], shared.etag
 	} else {

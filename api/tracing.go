@@ -28,6 +28,7 @@ var traceContext propagation.TraceContext
 // has one.
 func (s *Server) startSpan(r *http.Request) (context.Context, trace.Span) {
 	ctx := traceContext.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	//nolint:spancheck // endSpan ends it
 	return s.tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrRegion.String(s.region.Name())))
 }
 

@@ -60,10 +60,9 @@ func (s *sender) run(ctx context.Context) error {
 			context.AfterFunc(ctx, func() { _ = conn.CloseWithError(0, "") })
 			stream, err = conn.OpenUniStreamSync(ctx)
 		}
-		if ctx.Err() != nil {
-			return nil
+		if err != nil && ctx.Err() != nil {
+			return nil //nolint:nilerr // told to end before the other one was there
 		}
-		_ = err // the other one is not there yet: try again
 	}
 	var buf []byte
 	for {
@@ -76,7 +75,7 @@ func (s *sender) run(ctx context.Context) error {
 		buf, s.buf = s.buf, buf[:0]
 		s.mu.Unlock()
 		if _, err := stream.Write(buf); err != nil {
-			return nil // the other one has ended
+			return nil //nolint:nilerr // the other one has ended
 		}
 	}
 }
@@ -102,7 +101,7 @@ func (p *pipe) receive(ctx context.Context, addr string) error {
 		g.Go(func() error {
 			stream, err := conn.AcceptUniStream(ctx)
 			if err != nil {
-				return nil
+				return nil //nolint:nilerr // the other one has ended
 			}
 			return p.take(ctx, bufio.NewReaderSize(stream, 64<<10))
 		})
@@ -125,7 +124,7 @@ func (p *pipe) take(ctx context.Context, r *bufio.Reader) error {
 	for {
 		from, err := r.ReadByte()
 		if err != nil {
-			return nil // the end of the other one
+			return nil //nolint:nilerr // the end of the other one
 		}
 		seq, err := binary.ReadUvarint(r)
 		if err != nil {

@@ -31,20 +31,22 @@ import (
 
 const module = "github.com/meridiandb/meridian"
 
-func main() {
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) (status int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == "pipe" {
-		err = pipeMain(ctx, os.Args[2:])
+	if len(args) > 0 && args[0] == "pipe" {
+		err = pipeMain(ctx, args[1:])
 	} else {
-		err = measure(ctx, os.Args[1:])
+		err = measure(ctx, args)
 	}
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "limit:", err)
-		stop()
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // A figure is something that both are measured by.

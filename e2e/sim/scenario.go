@@ -155,13 +155,15 @@ func newScenario(o Options) *scenario {
 		}
 		from, p := r, p
 		// What was drawn before there were these classes stays as it was.
-		switch {
-		case f == Repeat:
+		switch f {
+		case Repeat:
 			from = source(o.Seed, streamRepeats)
-		case f == Shares:
+		case Shares:
 			from = source(o.Seed, streamShares)
-		case slices.Contains(later, f):
-			from, p = rl, 0.5
+		default:
+			if slices.Contains(later, f) {
+				from, p = rl, 0.5
+			}
 		}
 		on := chance(from, p)
 		s.faults[f] = on && !slices.Contains(o.Without, f)

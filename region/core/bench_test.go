@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func (s *side) step(now time.Time, to *side, events ...core.Event) []core.Reply 
 }
 
 func (s *side) take() []core.Event {
-	events := append(s.inbox, s.changes...)
+	events := slices.Concat(s.inbox, s.changes)
 	s.inbox, s.changes = nil, nil
 	return events
 }
