@@ -69,10 +69,6 @@ var mutants = []mutant{
 		caught: "checkI12StableIsStable",
 	},
 	{
-		name: "count the report of a store that was rolled back as it is", pkg: "region/core",
-		old: "seq > v.Get(p.report.Replica) {", new: "seq > v.Get(p.report.Replica)+1000 {",
-	},
-	{
 		name: "grant a home that not all regions know", pkg: "region/core",
 		old: "return !c.sync.stable.Contains(d)", new: "return !c.have.Contains(d)",
 		caught: "checkOneHome",
