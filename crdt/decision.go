@@ -118,10 +118,12 @@ func (h *Heads) Mark(conflicts []Resolved) {
 	}
 }
 
-// TrimDecisions drops what was decided about versions that are not in conflict
-// any more and, since they are stable, never will be again. view is that of the
-// document, and asked only if there is something that may go.
-func (h *Heads) TrimDecisions(stable Vector, view func(Resolve) View) (changed bool) {
+// TrimDecisions drops what was decided about versions that are gone. An answer is
+// remembered as long as something of it lives, since a write that is based on an
+// older version can still come beside it; what lives is told by live, or if that
+// is nil by the conflicts that stand. view is that of the document. Both are asked
+// only if there is something that may go.
+func (h *Heads) TrimDecisions(stable Vector, view func(Resolve) View, live func() []Dot) (changed bool) {
 	d := &h.decisions
 	// What is hidden by a deletion may come back.
 	if d.empty() || !h.Visible() || !slices.ContainsFunc(d.answers, stable.Contains) &&
@@ -138,9 +140,13 @@ func (h *Heads) TrimDecisions(stable Vector, view func(Resolve) View) (changed b
 		return Outcome{Shown: len(c.Versions) - 1}
 	})
 	n := len(d.answers) + len(d.kept)
-	d.answers = slices.DeleteFunc(slices.Clone(d.answers), func(a Dot) bool {
-		return stable.Contains(a) && !slices.ContainsFunc(standing, func(s kept) bool { return slices.Contains(s.dots, a) })
-	})
+	lives := func(a Dot) bool {
+		return slices.ContainsFunc(standing, func(s kept) bool { return slices.Contains(s.dots, a) })
+	}
+	if live != nil {
+		lives = dotSet(live())
+	}
+	d.answers = slices.DeleteFunc(slices.Clone(d.answers), func(a Dot) bool { return stable.Contains(a) && !lives(a) })
 	d.kept = slices.DeleteFunc(slices.Clone(d.kept), func(k kept) bool {
 		return allIn(stable, k.dots) && !slices.ContainsFunc(standing, func(s kept) bool { return s.within(k) })
 	})

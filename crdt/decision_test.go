@@ -51,7 +51,7 @@ type decidingHeads struct{ headsOnly }
 
 func (d *decidingHeads) Trim(stable crdt.Vector) bool {
 	changed := d.heads.Trim(stable)
-	return d.heads.TrimDecisions(stable, d.view) || changed
+	return d.heads.TrimDecisions(stable, d.view, d.heads.Dots) || changed
 }
 
 // TestI05_DecisionsConverge: what was decided about the versions that stand side

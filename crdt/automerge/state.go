@@ -286,7 +286,7 @@ func (s *State) Trim(stable crdt.Vector) bool {
 		s.aside = aside{}
 		changed = true
 	}
-	return s.heads.TrimDecisions(stable, s.View) || changed
+	return s.heads.TrimDecisions(stable, s.View, nil) || changed
 }
 
 // Digest is a hash of the heads and of what lives, with what that shows without

@@ -32,7 +32,7 @@ func (d *Doc) Trim(stable crdt.Vector) (changed bool) {
 		d.clear()
 		return changed
 	}
-	changed = d.heads.TrimDecisions(stable, d.View) || changed
+	changed = d.heads.TrimDecisions(stable, d.View, d.liveDots) || changed
 	pending := d.garbage || d.barrier != nil
 	if !pending {
 		return changed
@@ -154,4 +154,18 @@ func (l *list) compact(gone []bool) {
 		}
 	}
 	l.group()
+}
+
+// liveDots are the changes of which something lives in the document.
+func (d *Doc) liveDots() []crdt.Dot {
+	var g seen
+	g.slot(d.root)
+	dots := make([]crdt.Dot, 0, len(g.tags)+len(g.cells))
+	for _, t := range g.tags {
+		dots = append(dots, t.dot)
+	}
+	for _, c := range g.cells {
+		dots = append(dots, c.tag.dot)
+	}
+	return dots
 }

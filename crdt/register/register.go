@@ -158,7 +158,7 @@ func (s *State) prune() {
 // Trim drops metadata that the stable vector makes needless.
 func (s *State) Trim(stable crdt.Vector) bool {
 	changed := s.heads.Trim(stable)
-	return s.heads.TrimDecisions(stable, s.View) || changed
+	return s.heads.TrimDecisions(stable, s.View, s.heads.Dots) || changed
 }
 
 // Digest is a hash of the heads and values; of a register that does not exist
