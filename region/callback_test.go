@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,16 +19,46 @@ import (
 
 const app = `"policy":{"callback":{"function":"app"}}`
 
-// asked remembers the calls of a callback that answers as it is told.
+// asked remembers the calls of a callback that answers as it is told. Calls come
+// from goroutines of their own.
 type asked struct {
+	mu        sync.Mutex
 	questions []conflict.Question
 	by        []string
 	answer    func(region string, q conflict.Question) (conflict.Answer, error)
 }
 
 func (a *asked) ask(region string, q conflict.Question) (conflict.Answer, error) {
+	a.mu.Lock()
 	a.questions, a.by = append(a.questions, q), append(a.by, region)
-	return a.answer(region, q)
+	answer := a.answer
+	a.mu.Unlock()
+	return answer(region, q)
+}
+
+// all are the questions so far, askers the regions that asked since forget.
+func (a *asked) all() []conflict.Question {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.questions)
+}
+
+func (a *asked) askers() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.by)
+}
+
+func (a *asked) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.by = nil
+}
+
+func (a *asked) answers(f func(string, conflict.Question) (conflict.Answer, error)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answer = f
 }
 
 func says(text string) func(string, conflict.Question) (conflict.Answer, error) {
@@ -78,16 +109,16 @@ func TestI07_AnswerOfTheCallbackIsWritten(t *testing.T) {
 				c.settings("carts", `{"type":"`+typ+`",`+app+`}`)
 				a := &asked{answer: says(`{"v":"decided"}`)}
 				if path != "" {
-					a.answer = says(`"decided"`)
+					a.answers(says(`"decided"`))
 				}
 				c.callback = a.ask
 				c.apart("1", put(`{"v":1}`), put(`{"v":2}`), put(`{"v":3}`))
 				if shown, view := c.shows("carts", "1"); shown != `{"v":"decided"}` || len(view.Conflicts) > 0 {
 					t.Errorf("shown: %s, %v", shown, view.Conflicts)
 				}
-				last := a.questions[len(a.questions)-1]
-				if slices.ContainsFunc(a.by, func(r string) bool { return r != "ap-south" }) || len(a.questions) > 3 {
-					t.Errorf("asked by %v", a.by)
+				last := a.all()[len(a.all())-1]
+				if slices.ContainsFunc(a.askers(), func(r string) bool { return r != "ap-south" }) || len(a.all()) > 3 {
+					t.Errorf("asked by %v", a.askers())
 				}
 				if last.Collection != "carts" || last.Document != "1" || last.Path != path || last.Type != typ || last.Region != "ap-south" || last.Attempt != 1 {
 					t.Errorf("asked %+v", last)
@@ -99,10 +130,10 @@ func TestI07_AnswerOfTheCallbackIsWritten(t *testing.T) {
 						t.Errorf("%s: %+v: %s", n, r, r.Explain())
 					}
 				}
-				before := len(a.questions)
+				before := len(a.all())
 				time.Sleep(time.Hour)
-				if len(a.questions) != before {
-					t.Errorf("asked again, %d times", len(a.questions)-before)
+				if len(a.all()) != before {
+					t.Errorf("asked again, %d times", len(a.all())-before)
 				}
 			})
 		})
@@ -129,30 +160,30 @@ func TestFailingCallbackIsAskedAgain(t *testing.T) {
 			t.Errorf("%+v: %s", r, r.Explain())
 		}
 		time.Sleep(10 * time.Minute)
-		if n := len(a.questions); n < 10 || n > 40 {
+		if n := len(a.all()); n < 10 || n > 40 {
 			t.Errorf("asked %d times in ten minutes", n)
 		}
-		id := a.questions[0].ID
-		for i, q := range a.questions {
+		id := a.all()[0].ID
+		for i, q := range a.all() {
 			if q.ID != id || q.Attempt != i+1 {
 				t.Fatalf("question %d is try %d of %s", i, q.Attempt, q.ID)
 			}
 		}
 		r := c.one("eu-west")
-		if len(r.Steps) != min(len(a.questions), journal.MaxSteps) || !strings.Contains(r.Explain(), "eu-west asked the callback (try 1) and got no answer: the till is closed. The next try is in ") {
+		if len(r.Steps) != min(len(a.all()), journal.MaxSteps) || !strings.Contains(r.Explain(), "eu-west asked the callback (try 1) and got no answer: the till is closed. The next try is in ") {
 			t.Errorf("%+v", r.Steps)
 		}
-		a.answer = says(`{"v":"at last"}`)
+		a.answers(says(`{"v":"at last"}`))
 		time.Sleep(2 * time.Minute)
 		if shown, view := c.shows("carts", "1"); shown != `{"v":"at last"}` || len(view.Conflicts) > 0 {
 			t.Errorf("shown: %s, %v", shown, view.Conflicts)
 		}
 		counts := c.regions["eu-west"].CallbackStatus()
-		if len(counts) != 1 || counts[0].Answered != 1 || int(counts[0].Failed) != len(a.questions)-1 || counts[0].Waiting != 0 || int(counts[0].Asked) != len(a.questions) {
+		if len(counts) != 1 || counts[0].Answered != 1 || int(counts[0].Failed) != len(a.all())-1 || counts[0].Waiting != 0 || int(counts[0].Asked) != len(a.all()) {
 			t.Errorf("counted: %+v", counts)
 		}
 		c.expect("eu-west", map[string]float64{
-			"callback_calls_total{collection=carts,outcome=answered}": 1, "callback_calls_total{collection=carts,outcome=failed}": float64(len(a.questions) - 1),
+			"callback_calls_total{collection=carts,outcome=answered}": 1, "callback_calls_total{collection=carts,outcome=failed}": float64(len(a.all()) - 1),
 			"callback_waiting_conflicts{collection=carts}": 0, "callback_paused{collection=carts}": 0,
 		})
 	})
@@ -182,8 +213,8 @@ func TestI07_KeptVersionsAreNotAskedAgain(t *testing.T) {
 					t.Errorf("%s: %s", n, r.Explain())
 				}
 			}
-			if len(a.questions) != 1 {
-				t.Errorf("asked %d times", len(a.questions))
+			if len(a.all()) != 1 {
+				t.Errorf("asked %d times", len(a.all()))
 			}
 			if got := c.get("us-east", "carts", "1").Tag; got != tag {
 				t.Errorf("the version became %s", got)
@@ -197,7 +228,7 @@ func TestI07_KeptVersionsAreNotAskedAgain(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		check()
-		a.answer = says(`{"v":"now"}`)
+		a.answers(says(`{"v":"now"}`))
 		c.cut()
 		c.edit("us-east", "carts", "2", put(`{}`))
 		d := c.get("us-east", "carts", "1")
@@ -224,9 +255,9 @@ func TestI07_AnswersOfTwoArbitersAreSettledByStamp(t *testing.T) {
 		c.callback = a.ask
 		c.apart("1", put(`{"v":1}`), put(`{"v":2}`), put(`{"v":3}`))
 		c.cut()
-		a.answer = func(region string, _ conflict.Question) (conflict.Answer, error) {
+		a.answers(func(region string, _ conflict.Question) (conflict.Answer, error) {
 			return conflict.Answer{Kind: conflict.AnswerValue, Value: parse(`{"by":"` + region + `"}`)}, nil
-		}
+		})
 		time.Sleep(2 * time.Minute)
 		for _, n := range c.names {
 			d := c.get(n, "carts", "1")
@@ -234,7 +265,7 @@ func TestI07_AnswersOfTwoArbitersAreSettledByStamp(t *testing.T) {
 				t.Errorf("%s shows %s", n, got)
 			}
 		}
-		asked := len(a.questions)
+		asked := len(a.all())
 		c.heal()
 		c.settle(5 * time.Second)
 		time.Sleep(10 * time.Minute)
@@ -243,8 +274,8 @@ func TestI07_AnswersOfTwoArbitersAreSettledByStamp(t *testing.T) {
 			!strings.Contains(view.Conflicts[0].Reason, "all versions are answers of the callback") {
 			t.Errorf("%+v", view.Conflicts)
 		}
-		if len(a.questions) != asked {
-			t.Errorf("asked %d times more", len(a.questions)-asked)
+		if len(a.all()) != asked {
+			t.Errorf("asked %d times more", len(a.all())-asked)
 		}
 		// A user's write among them.
 		c.cut()
@@ -254,7 +285,7 @@ func TestI07_AnswersOfTwoArbitersAreSettledByStamp(t *testing.T) {
 		if shown, view := c.shows("carts", "1"); shown != `{"by":"ap-south"}` || len(view.Conflicts) > 0 {
 			t.Errorf("shown: %s, %+v", shown, view.Conflicts)
 		}
-		if last := a.questions[len(a.questions)-1]; len(last.Versions) != 3 || !last.Versions[0].Answer || last.Versions[2].Answer {
+		if last := a.all()[len(a.all())-1]; len(last.Versions) != 3 || !last.Versions[0].Answer || last.Versions[2].Answer {
 			t.Errorf("asked %+v", last)
 		}
 	})
@@ -284,21 +315,22 @@ func TestOpenDecisionsOutliveTheArbiter(t *testing.T) {
 		c.callback = a.ask
 		c.settings("carts", `{"type":"register",`+app+`}`)
 		time.Sleep(time.Second)
-		if len(a.by) == 0 || a.by[0] != "ap-south" {
-			t.Fatalf("asked by %v", a.by)
+		if len(a.askers()) == 0 || a.askers()[0] != "ap-south" {
+			t.Fatalf("asked by %v", a.askers())
 		}
 		c.stops["ap-south"]()
 		c.run("ap-south")
 		c.settle(10 * time.Second)
 		time.Sleep(3 * time.Second)
-		a.by = nil
+		a.forget()
 		time.Sleep(2 * time.Minute)
-		if len(a.by) == 0 || slices.ContainsFunc(a.by, func(r string) bool { return r != "ap-south" }) {
-			t.Errorf("asked by %v", a.by)
+		if len(a.askers()) == 0 || slices.ContainsFunc(a.askers(), func(r string) bool { return r != "ap-south" }) {
+			t.Errorf("asked by %v", a.askers())
 		}
 		c.stops["ap-south"]()
 		time.Sleep(10 * time.Second)
-		a.by, a.answer = nil, says(`{"v":"decided"}`)
+		a.forget()
+		a.answers(says(`{"v":"decided"}`))
 		time.Sleep(2 * time.Minute)
 		c.run("ap-south")
 		c.settle(10 * time.Second)
@@ -307,8 +339,8 @@ func TestOpenDecisionsOutliveTheArbiter(t *testing.T) {
 				t.Fatalf("%d: shown: %s, %v", i, shown, view.Conflicts)
 			}
 		}
-		if slices.ContainsFunc(a.by, func(r string) bool { return r != "eu-west" }) {
-			t.Errorf("asked by %v", a.by)
+		if slices.ContainsFunc(a.askers(), func(r string) bool { return r != "eu-west" }) {
+			t.Errorf("asked by %v", a.askers())
 		}
 	})
 }
@@ -334,7 +366,7 @@ func TestI07_AnswerCoversWhatTheCallbackWasShown(t *testing.T) {
 				calling, answer := make(chan struct{}, 9), make(chan struct{})
 				a := &asked{}
 				a.answer = func(string, conflict.Question) (conflict.Answer, error) {
-					n := len(a.questions)
+					n := len(a.all())
 					calling <- struct{}{}
 					<-answer
 					return conflict.Answer{Kind: conflict.AnswerValue, Value: parse(fmt.Sprintf(`{"n":%d}`, n))}, nil
