@@ -128,6 +128,36 @@ func (w *world) settle() {
 	w.t.Fatal("the regions do not converge")
 }
 
+// meet waits until every region is linked with every other, and has been told so
+// by all: before that, changes and queries may still go around by a third.
+func (w *world) meet() {
+	w.t.Helper()
+	const told = 2 * time.Second // some reports of each
+	apart := func() bool {
+		for _, name := range w.names {
+			status, err := w.regions[name].Cluster(w.t.Context())
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			for _, p := range status.Regions {
+				if p.Link.State != region.LinkStateUp {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for range 1000 {
+		if !apart() {
+			time.Sleep(told)
+			synctest.Wait()
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.t.Fatal("the regions do not meet")
+}
+
 // A call is a request in the making.
 type call struct {
 	t       *testing.T

@@ -25,6 +25,7 @@ func far(t *testing.T, test func(w *world)) {
 		}
 		w.do("PUT", aDoc, `{}`).gives(201)
 		w.settle()
+		w.meet()
 		test(w)
 	})
 }
