@@ -127,6 +127,7 @@ var (
 	noAuthority      = &kind{"no-authority", 503, "Home has no authority", false, "The region is home by name, but its store was replaced since, or it has never been heard: what it had taken may be missing. Grant it again: POST /v1/collections/{name}/home."}
 	notReady         = &kind{"not-ready", 503, "Not ready", true, "The region does not serve yet, or any more."}
 	stopped          = &kind{"stopped", 503, "Stopping", true, "The region is shutting down. Other regions serve."}
+	damagedKind      = &kind{"document-damaged", 503, "Document is damaged", true, "The region's copy of the document is not what was written. It is repaired from another region within seconds if one can be reached; others serve it meanwhile."}
 	storage          = &kind{"storage", 503, "Storage failed", true, "The region's disk failed. Nothing that was acknowledged is lost; the region recovers or other regions serve."}
 	timeout          = &kind{"timeout", 503, "Timed out", true, "The region did not answer in time. A write may have been made all the same: read, or make it again under a precondition."}
 	full             = &kind{"storage-full", 507, "Storage full", true, "The region's disk is full. Reads go on; writes do once there is room."}
@@ -139,7 +140,7 @@ var kinds = []*kind{
 	misfit, tooManySiblings, noShare, shareAway, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber, severalHomes,
 	upgradeRequired,
-	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, homePending, noAuthority, notReady, stopped, storage, timeout, full,
+	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, homePending, noAuthority, notReady, stopped, damagedKind, storage, timeout, full,
 }
 
 // byError says which problem an error is. The first that matches counts: the
@@ -194,6 +195,7 @@ var byError = []struct {
 	{region.ErrStopped, stopped},
 	{store.ErrFull, full},
 	{store.ErrBatchTooLarge, tooLarge},
+	{core.ErrDamaged, damagedKind},
 	{region.ErrStorage, storage},
 	{context.DeadlineExceeded, timeout},
 	{context.Canceled, timeout},

@@ -115,6 +115,7 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.IntVar(&f.ConflictLog.Records, "conflict-log-records", conflictlog.DefaultRecords, "how many conflicts the region's log keeps")
 	fs.Int64Var(&f.ConflictLog.Bytes, "conflict-log-bytes", conflictlog.DefaultBytes, "how many bytes of them")
 	fs.DurationVar(&f.ConflictLog.Age, "conflict-log-age", conflictlog.DefaultAge, "how long it keeps those that are settled")
+	fs.DurationVar(&f.ScrubEvery, "scrub-every", core.DefaultScrub, "how long after a check of all stored documents for damage the next begins")
 	fs.StringSliceVar(&f.TrustedOrigins, "trusted-origins", nil, "the `origins` whose pages may write and sync here, such as https://app.example; the region's own always may")
 	fs.Uint64Var(&f.Retention.Changes, "log-keep", core.DefaultRetentionChanges, "how many of the last changes of each region its log keeps although nobody needs them any more")
 	fs.DurationVar(&f.Retention.Age, "log-keep-age", 0, "how long it keeps changes at least")
@@ -140,6 +141,9 @@ func (f *serveFlags) config(c *cobra.Command) (cfg node.Config, err error) {
 	}
 	if cfg.Topology.Kind, err = topology.ParseKind(f.topology); err != nil {
 		return cfg, usageError{c, err}
+	}
+	if cfg.ScrubEvery <= 0 {
+		return cfg, usagef(c, "--scrub-every must be more than 0")
 	}
 	if l := cfg.ConflictLog; l.Records <= 0 || l.Bytes <= 0 || l.Age <= 0 {
 		return cfg, usagef(c, "--conflict-log-records, --conflict-log-bytes and --conflict-log-age must be more than 0")

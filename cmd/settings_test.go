@@ -78,6 +78,7 @@ conflict-log-age: 24h
 trusted-origins: [https://app.example, "http://localhost:3000"]
 log-keep: 500
 log-keep-age: 1h
+scrub-every: 6h
 catch-up-rate: 1000000
 otlp-endpoint: http://127.0.0.1:4318
 trace-sample: 0.5
@@ -94,7 +95,7 @@ func TestEachSettingAsFlagVariableAndKey(t *testing.T) {
 		"deputies": "us-east,ap-south", "cluster": "shop", "tls-dir": "/certs", "strict-collections": "true",
 		"conflict-log-records": "1000", "conflict-log-bytes": "1000000", "conflict-log-age": "24h",
 		"trusted-origins": "https://app.example,http://localhost:3000",
-		"log-keep":        "500", "log-keep-age": "1h", "catch-up-rate": "1000000",
+		"log-keep":        "500", "log-keep-age": "1h", "catch-up-rate": "1000000", "scrub-every": "6h",
 		"otlp-endpoint": "http://127.0.0.1:4318", "trace-sample": "0.5",
 		"fault-injection": "true", "drain": "3s", "log-format": "json", "log-level": "debug",
 	}

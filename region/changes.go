@@ -116,7 +116,8 @@ func (r *Region) feedDocument(snap store.Snapshot, catalog *core.Catalog, m *crd
 		return Document{}, err
 	}
 	d := Document{ID: m.ID, Collection: col}
-	record, err := snap.Doc(store.DocKey{Collection: m.Collection, ID: m.ID})
+	key := store.DocKey{Collection: m.Collection, ID: m.ID}
+	record, err := snap.Doc(key)
 	if err != nil {
 		return d, readError(err)
 	}
@@ -124,5 +125,5 @@ func (r *Region) feedDocument(snap store.Snapshot, catalog *core.Catalog, m *crd
 	if record == nil {
 		return d, nil
 	}
-	return d, d.fill(catalog, record)
+	return d, r.suspect(key, d.fill(catalog, record))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
 )
 
 // MaxCompareDocuments bounds how many documents Compare reads.
@@ -60,7 +61,8 @@ func (r *Region) Compare(ctx context.Context, collection string, other conflict.
 		}
 		s, err := core.DecodeDocument(e.State)
 		if err != nil {
-			return c, readError(fmt.Errorf("document %q of %s: %w", e.ID, col.Name, err))
+			key := store.DocKey{Collection: col.Incarnation, ID: e.ID}
+			return c, r.suspect(key, readError(fmt.Errorf("document %q of %s: %w", e.ID, col.Name, err)))
 		}
 		now := s.View(catalog.Resolve(col, e.ID))
 		if !now.Exists {

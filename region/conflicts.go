@@ -184,7 +184,7 @@ func (r *Region) Conflict(ctx context.Context, id journal.ID) (ConflictDetail, e
 	}
 	d, err := newDetail(catalog, snap, record)
 	if err != nil {
-		return ConflictDetail{}, err
+		return ConflictDetail{}, r.suspect(store.DocKey{Collection: record.Collection, ID: record.Document}, err)
 	}
 	return d.ConflictDetail, ctx.Err()
 }

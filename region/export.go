@@ -30,7 +30,8 @@ func (r *Region) Export(_ context.Context, collection, id string) (Document, []b
 	if err != nil {
 		return Document{}, nil, readError(err)
 	}
-	record, err := snap.Doc(store.DocKey{Collection: col.Incarnation, ID: id})
+	key := store.DocKey{Collection: col.Incarnation, ID: id}
+	record, err := snap.Doc(key)
 	if err != nil {
 		return Document{}, nil, readError(err)
 	}
@@ -40,7 +41,7 @@ func (r *Region) Export(_ context.Context, collection, id string) (Document, []b
 	}
 	s, err := core.DecodeDocument(record)
 	if err != nil {
-		return d, nil, readError(fmt.Errorf("document %q of %s: %w", id, col.Name, err))
+		return d, nil, r.suspect(key, readError(fmt.Errorf("document %q of %s: %w", id, col.Name, err)))
 	}
 	d.Tag, d.Versions = crdt.VersionTag(s.Heads().Dots()), s.Versions()
 	exporter, ok := s.(crdt.Exporter)

@@ -174,11 +174,23 @@ func (r *Region) Get(_ context.Context, collection, id string) (Document, error)
 	if record == nil {
 		return d, nil
 	}
-	if err := d.fill(p.catalog, record); err != nil {
+	if err := r.suspect(key, d.fill(p.catalog, record)); err != nil {
 		return d, err
 	}
 	d.kept = r.cache.put(key, d, p.catalog, len(record), generation)
 	return d, nil
+}
+
+// suspect tells the owner of a document that could not be read, so that it is
+// repaired. If the mailbox is full it is found otherwise.
+func (r *Region) suspect(key store.DocKey, err error) error {
+	if errors.Is(err, core.ErrDamaged) {
+		select {
+		case r.submits <- submission{ask: core.Recheck{Key: key}, reply: make(chan core.Reply, 1)}:
+		default:
+		}
+	}
+	return err
 }
 
 func readError(err error) error {
@@ -224,7 +236,7 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 			return Page{}, err
 		}
 		d := Document{ID: e.ID, Collection: col, Have: p.Have}
-		if err := d.fill(m.catalog, e.State); err != nil {
+		if err := r.suspect(store.DocKey{Collection: col.Incarnation, ID: e.ID}, d.fill(m.catalog, e.State)); err != nil {
 			return Page{}, err
 		}
 		if !d.View.Exists {

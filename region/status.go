@@ -47,6 +47,10 @@ type ClusterStatus struct {
 	Regions   []RegionStatus    `json:"regions"`
 	// Process is what the region's process takes of the machine.
 	Process ProcessStatus `json:"process"`
+	// Damaged are stored documents that are not what was written, and wait to be
+	// repaired; Repaired those that were, the last ones since the start.
+	Damaged  []DamageStatus `json:"damaged,omitempty"`
+	Repaired []DamageStatus `json:"repaired,omitempty"`
 	// Alarms say in words what an operator must look at: there should be none.
 	Alarms []string `json:"alarms"`
 	// Shares are those of counters with bounds.
@@ -88,6 +92,22 @@ type SnapshotStatus struct {
 	SecondsLeft    float64 `json:"seconds_left"`
 	// Replaying says that all documents are here and the log is caught up with.
 	Replaying bool `json:"replaying"`
+}
+
+// DamageStatus is a stored document that was found damaged.
+type DamageStatus struct {
+	// Collection is an incarnation.
+	Collection string    `json:"collection"`
+	ID         string    `json:"id"`
+	Since      time.Time `json:"since"`
+	Reason     string    `json:"reason"`
+	// At is when it was repaired, From the region whose copy was taken.
+	At   *time.Time `json:"at,omitempty"`
+	From string     `json:"from,omitempty"`
+}
+
+func damageStatus(d core.Damage) DamageStatus {
+	return DamageStatus{Collection: d.Key.Collection.String(), ID: d.Key.ID, Since: d.Since.UTC(), Reason: d.Reason}
 }
 
 // InboxStatus tells what waits for changes that it depends on.
@@ -222,6 +242,17 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	}
 	out.Process = r.process()
 	out.Requests, out.Shares = r.requestStatus(), ShareStatus(s.Shares)
+	for _, d := range s.Damaged {
+		out.Damaged = append(out.Damaged, damageStatus(d))
+	}
+	if n := len(s.Damaged); n > 0 {
+		out.Alarms = append(out.Alarms, fmt.Sprintf("stored documents are damaged (%d), and are repaired when another region can be reached", n))
+	}
+	for _, x := range s.Repaired {
+		d, at := damageStatus(x.Damage), x.At.UTC()
+		d.At, d.From = &at, x.From
+		out.Repaired = append(out.Repaired, d)
+	}
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))

@@ -41,7 +41,7 @@ func (r *Region) Sync(_ context.Context, key store.DocKey, old *amsync.History) 
 		out.History, err = s.History(old)
 	}
 	if err != nil {
-		return Synced{}, readError(fmt.Errorf("document %q of %v: %w", key.ID, key.Collection, err))
+		return Synced{}, r.suspect(key, readError(fmt.Errorf("document %q of %v: %w", key.ID, key.Collection, err)))
 	}
 	heads := s.Heads()
 	out.Exists, out.Known, out.Wins = heads.Visible(), heads.Known(), len(heads.Wins()) > 0

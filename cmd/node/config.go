@@ -43,6 +43,9 @@ type Config struct {
 	StrictCollections bool
 	// Callbacks are the functions that collections can name as their policy, by name.
 	Callbacks map[string]region.CallbackFunc
+	// ScrubEvery is how long after one check of all stored documents the next
+	// begins. Default core.DefaultScrub.
+	ScrubEvery time.Duration
 	// ConflictLog bounds the log of conflicts.
 	ConflictLog conflictlog.Limits
 	// Pages are static pages that the API serves, by the first element of their paths.
@@ -84,5 +87,6 @@ func (c *Config) region() region.Config {
 		Region: c.Region, Cluster: c.Cluster, Peers: c.Peers, Topology: c.Topology,
 		StrictCollections: c.StrictCollections, Logger: c.Logger, Callbacks: c.Callbacks,
 		Limits: core.Limits{Conflicts: c.ConflictLog}, Retention: c.Retention, CatchUpRate: c.CatchUpRate,
+		Timing: core.Timing{Scrub: c.ScrubEvery},
 	}
 }

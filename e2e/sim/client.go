@@ -52,7 +52,7 @@ func (w *world) someCollection(r *rand.Rand) collectionSpec {
 
 // expected are the errors that a request may be answered with.
 var expected = []error{
-	core.ErrNoShare, core.ErrUnknownCollection, core.ErrPrecondition, core.ErrBaseGone, core.ErrInvalid, core.ErrExists, core.ErrCatchingUp,
+	core.ErrNoShare, core.ErrUnknownCollection, core.ErrPrecondition, core.ErrBaseGone, core.ErrInvalid, core.ErrExists, core.ErrCatchingUp, core.ErrDamaged,
 	core.ErrNotHome, core.ErrSeveralHomes, core.ErrHomePending, core.ErrNoAuthority, core.ErrUnknownReplica,
 	crdt.ErrRefused, crdt.ErrConflict, crdt.ErrNotFound, crdt.ErrTooManySiblings, crdt.ErrTooLarge, store.ErrFull,
 }
@@ -162,7 +162,9 @@ func (n *node) stored(k doc) crdt.State {
 	}
 	s, err := core.DecodeDocument(record)
 	if err != nil {
-		n.w.fail("read", "%s: %v", n.name, err)
+		if !n.broken[k] || !errors.Is(err, core.ErrDamaged) {
+			n.w.fail("read", "%s: %v", n.name, err)
+		}
 		return nil
 	}
 	return s
@@ -194,6 +196,9 @@ func (n *node) read(c *client, r *rand.Rand) {
 
 // checkRead compares any document with the model, whether it is stored or not.
 func (n *node) checkRead(k doc) {
+	if n.broken[k] {
+		return
+	}
 	if s := n.stored(k); s != nil {
 		n.checkModel(k, s)
 	} else if alive := n.w.hist.modelVersions(k, n.have); len(alive) > 0 {

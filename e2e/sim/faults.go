@@ -8,6 +8,7 @@ import (
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/memstore"
+	"github.com/meridiandb/meridian/region/store"
 )
 
 // perform carries out an action of the schedule.
@@ -60,6 +61,8 @@ func (w *world) perform(a action) {
 		w.reshape(r)
 	case Homes:
 		n.setHomes(r)
+	case Corrupt:
+		w.corrupt(n, r)
 	default: // classes that befall messages and limits
 	}
 }
@@ -113,7 +116,7 @@ func (w *world) reshape(r *rand.Rand) {
 // what is lost of others' changes, and of the region's own at least one: else
 // nobody could notice (see design rule 9: it is noticed on contact).
 func (w *world) rollback(n *node, r *rand.Rand) {
-	if !n.up || slices.ContainsFunc(w.nodes, func(o *node) bool { return o.mute }) {
+	if !n.up || !w.spares(n) || slices.ContainsFunc(w.nodes, func(o *node) bool { return o.mute }) {
 		return // one at a time: two could take from each other what both need
 	}
 	var able []*copyOfStore
@@ -135,7 +138,7 @@ func (w *world) wipe(n *node, r *rand.Rand) {
 	}
 	empty := &copyOfStore{store: memstore.New(), replica: n.core.Replica(), empty: true}
 	empty.init()
-	if n.have.Len() == 0 || !w.canLose(n, empty) {
+	if n.have.Len() == 0 || !w.spares(n) || !w.canLose(n, empty) {
 		return
 	}
 	w.replace(n, empty, r)
@@ -241,4 +244,68 @@ func (n *node) unmute() {
 		n.mute = false
 		n.w.tracef("%s goes on as %v", n.name, n.core.Replica())
 	}
+}
+
+// corrupt changes a byte of a stored document, of which no other region's copy is
+// damaged.
+func (w *world) corrupt(n *node, r *rand.Rand) {
+	if !n.up || n.busy || n.core == nil || n.mute || n.copying || w.calm {
+		return
+	}
+	var able []doc
+	for _, k := range n.documents() {
+		if _, visible := n.digests[k]; visible && !k.Collection.IsZero() && w.held(k, n) &&
+			!slices.ContainsFunc(w.nodes, func(o *node) bool { return o.broken[k] }) {
+			able = append(able, k)
+		}
+	}
+	if len(able) == 0 {
+		return
+	}
+	k := able[r.IntN(len(able))]
+	record, err := n.store.Doc(k)
+	if err != nil || record == nil {
+		w.fail("corrupt", "%s: %v", n.name, err)
+		return
+	}
+	record[r.IntN(len(record))] ^= 1 << r.IntN(8)
+	if err := n.store.Commit(&store.Batch{Docs: []store.DocPut{{Key: k, State: record}}}); err != nil {
+		w.fail("corrupt", "%s: %v", n.name, err)
+		return
+	}
+	w.tracef("%s has a damaged copy of %s", n.name, k.ID)
+	w.stats.Corrupted++
+	w.tainted = true
+	n.breaks(k)
+}
+
+func (n *node) breaks(k doc) {
+	if n.broken == nil {
+		n.broken = map[doc]bool{}
+	}
+	n.broken[k] = true
+}
+
+// held reports whether there is a good copy of a document, not counting some regions.
+func (w *world) held(k doc, but ...*node) bool {
+	return slices.ContainsFunc(w.nodes, func(o *node) bool {
+		if slices.Contains(but, o) || o.mute || o.copying || o.broken[k] {
+			return false
+		}
+		record, err := o.store.Doc(k)
+		return err == nil && record != nil
+	})
+}
+
+// spares reports whether a region's store can be replaced without the last good
+// copy of a document being lost.
+func (w *world) spares(n *node) bool {
+	for _, o := range w.nodes {
+		for k := range o.broken {
+			if !w.held(k, n) {
+				return false
+			}
+		}
+	}
+	return true
 }

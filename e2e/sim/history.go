@@ -100,6 +100,8 @@ type durable struct {
 	// copying says that a snapshot is being taken: the documents are not of one
 	// moment, and may not be read.
 	copying bool
+	// broken are documents that were damaged and have not been written since.
+	broken map[doc]bool
 }
 
 func (d *durable) init() {

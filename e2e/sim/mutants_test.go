@@ -38,6 +38,14 @@ var mutants = []mutant{
 		caught: "checkConvergence",
 	},
 	{
+		name: "apply nothing above the copy of a damaged document", pkg: "region/core",
+		old: "if m.Collection != key.Collection || m.ID != key.ID {", new: "if m.Collection != key.Collection || m.ID != key.ID || m.ID != \"\" {",
+	},
+	{
+		name: "leave the digests as they were when a document is repaired", pkg: "region/core",
+		old: "	c.scrub.again(d.Key.Collection)\n", new: "",
+	},
+	{
 		name: "remember only requests that were made here", pkg: "region/core",
 		old: "if ch.Request == nil {\n", new: "if ch.Request == nil || ch.Dot.Replica != c.replica {\n",
 		caught: "checkOnce",

@@ -482,7 +482,7 @@ func (n *node) archiveCopy() {
 	// Whether dots of a copy were used twice cannot be told if it was taken while
 	// the region had written alone, and is brought back after the logs were cut: it
 	// is fenced, which is as it should be.
-	if !ok || !n.up || n.core == nil || n.busy || n.copying || n.unmet || n.have.Get(n.core.Replica()) == 0 {
+	if !ok || !n.up || n.core == nil || n.busy || len(n.broken) > 0 || n.copying || n.unmet || n.have.Get(n.core.Replica()) == 0 {
 		return
 	}
 	n.archive = append(n.archive, &copyOfStore{store: m.Clone(), durable: n.durable.copy(), replica: n.core.Replica()})

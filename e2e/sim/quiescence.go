@@ -66,7 +66,7 @@ func (w *world) waitFor(within time.Duration, holds func() bool) bool {
 
 func (w *world) converged() bool {
 	for _, n := range w.nodes {
-		if !n.up || n.busy || len(n.inbound) > 0 || n.core == nil || n.writable != nil || n.mute || n.copying || !n.have.Equal(w.nodes[0].have) {
+		if !n.up || n.busy || len(n.inbound) > 0 || n.core == nil || n.writable != nil || n.mute || len(n.broken) > 0 || n.copying || !n.have.Equal(w.nodes[0].have) {
 			return false
 		}
 	}
@@ -91,6 +91,9 @@ func (w *world) failApart(check, format string, args ...any) {
 func (w *world) finish() {
 	if w.failure != nil {
 		return
+	}
+	if w.tainted {
+		w.runUntil(w.now + certifyWithin) // until the digests are corrected
 	}
 	w.checkI07AllIsDecided()
 	w.checkAll()

@@ -32,6 +32,7 @@ const (
 	Tiny      Fault = "tiny"      // inbox, cache, batch and trim queue hold next to nothing
 	Rollback  Fault = "rollback"  // a store is replaced by an older copy of itself
 	Topology  Fault = "topology"  // the shape of the links changes
+	Corrupt   Fault = "corrupt"   // a byte of a stored document changes
 	Repeat    Fault = "repeat"    // clients send requests again, under idempotency keys
 	Shares    Fault = "shares"    // clients race for counters with bounds
 	Homes     Fault = "homes"     // homes are set, moved, given up and taken by force
@@ -42,7 +43,7 @@ const (
 // Faults lists all classes.
 func Faults() []Fault {
 	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting,
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt,
 	}
 }
 
@@ -122,6 +123,7 @@ const (
 	streamHomes
 	streamLater
 	streamApp
+	streamCorrupt
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -160,6 +162,8 @@ func newScenario(o Options) *scenario {
 			from = source(o.Seed, streamRepeats)
 		case Shares:
 			from = source(o.Seed, streamShares)
+		case Corrupt:
+			from = source(o.Seed, streamCorrupt)
 		default:
 			if slices.Contains(later, f) {
 				from, p = rl, 0.5
@@ -282,6 +286,11 @@ func (s *scenario) drawActions(o Options) {
 	for range 4 + r.IntN(30) {
 		all = append(all, action{at: between(r, 0, s.duration), fault: Homes, seed: r.Uint64()})
 	}
+	corrupt := source(o.Seed, streamCorrupt+100)
+	for range 1 + corrupt.IntN(4) {
+		all = append(all, action{at: between(corrupt, 0, s.duration), fault: Corrupt, seed: corrupt.Uint64()})
+	}
+	s.timing.Scrub = between(corrupt, 200*time.Millisecond, 3*time.Second)
 	slices.SortStableFunc(all, func(a, b action) int { return int(a.at - b.at) })
 	for i, a := range all {
 		a.index = i

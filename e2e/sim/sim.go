@@ -45,7 +45,7 @@ func (f *Failure) String() string {
 
 // Stats count what a run went through.
 type Stats struct {
-	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed, Calls, Decisions int
+	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed, Calls, Decisions, Corrupted int
 	// AtHome are the writes that were taken under the authority of a strict home,
 	// Granted the claims that became authority.
 	AtHome, Granted int
@@ -73,6 +73,7 @@ func (s *Stats) Add(o Stats) {
 	s.Resumed += o.Resumed
 	s.Calls += o.Calls
 	s.Decisions += o.Decisions
+	s.Corrupted += o.Corrupted
 }
 
 // A Result is what became of a run.
@@ -101,6 +102,7 @@ type world struct {
 	pairs    [MaxRegions][MaxRegions]*pair
 	clients  []*client
 	hist     history
+	tainted  bool // a document was damaged once
 	keyed    map[crdt.RequestHash]*keyed
 	keys     *rand.Rand // of the repetition of requests
 	replicas []replicaName

@@ -35,6 +35,9 @@ func (n *node) committedCopy(fx core.Effects) bool {
 	if fx.Writable == nil && fx.Readable != nil {
 		w.fail("checkI12WholeSnapshot", "%s takes writes before it has a whole snapshot", n.name)
 	}
+	for i := range fx.Batch.Docs {
+		n.installed(&fx.Batch.Docs[i])
+	}
 	n.have, n.catalog, n.copying = fx.Have, fx.Catalog, fx.Readable != nil
 	if n.copying {
 		return w.failure == nil
@@ -53,12 +56,28 @@ func (n *node) committedCopy(fx core.Effects) bool {
 	}
 	n.digests, n.sum = map[doc][crdt.DigestSize]byte{}, [4]uint64{}
 	for _, k := range n.documents() {
-		n.checkI14Document(k)
-		n.checkConflictLog(k, n.shadow[k])
+		if !n.broken[k] {
+			n.checkI14Document(k)
+			n.checkConflictLog(k, n.shadow[k])
+		}
 	}
 	n.checkScan()
 	n.checkI05SameDigests(fx)
 	return w.failure == nil
+}
+
+// installed notes whether a document of a snapshot is damaged as it is elsewhere.
+func (n *node) installed(d *store.DocPut) {
+	delete(n.broken, d.Key)
+	if d.State == nil {
+		return
+	}
+	if _, err := core.DecodeDocument(d.State); err != nil {
+		if !n.w.tainted {
+			n.w.fail("checkI12WholeSnapshot", "%s takes a damaged %s out of a snapshot: %v", n.name, d.Key.ID, err)
+		}
+		n.breaks(d.Key)
+	}
 }
 
 // checkI12CutBelowHeld: what is cut off a log is held by all.

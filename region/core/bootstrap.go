@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -185,6 +186,7 @@ func (c *Core) startOver() {
 	clear(c.sync.requests)
 	clear(c.sync.gaps)
 	c.trim = newTrimQueue(c.cfg.Limits.TrimQueue)
+	clear(c.repair.damaged) // all documents are replaced
 }
 
 // donor picks a peer that can give a snapshot and is known to hold all of v.
@@ -428,6 +430,10 @@ func (c *Core) installTips(have crdt.Vector) error {
 func (c *Core) install(p *peer, d *wire.SnapshotDoc) (bool, error) {
 	b, key := &c.boot, store.DocKey(d.Key)
 	r, err := decodeRecord(d.State)
+	damage := err
+	if errors.Is(err, ErrDamaged) && !key.Collection.IsZero() {
+		err = nil // it is as it is in the other region, and is repaired later
+	}
 	if err == nil && compareKeys(key, b.last) <= 0 && b.docs > 0 {
 		err = fmt.Errorf("%w: document %q is out of order", crdt.ErrCorrupt, key.ID)
 	}
@@ -436,6 +442,13 @@ func (c *Core) install(p *peer, d *wire.SnapshotDoc) (bool, error) {
 		b.failed, b.peer = p.name, ""
 		return false, nil
 	}
+	c.cost += len(d.State)
+	b.last, b.docs, b.bytes, b.dirty = key, b.docs+1, b.bytes+uint64(len(d.State)), true
+	if damage != nil {
+		c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: key, State: bytes.Clone(d.State)})
+		c.damage(key, damage)
+		return true, nil
+	}
 	s := r.state
 	e, err := c.load(key, s.Type())
 	if err != nil {
@@ -443,8 +456,6 @@ func (c *Core) install(p *peer, d *wire.SnapshotDoc) (bool, error) {
 	}
 	e.state, e.saved, e.record, e.dirty = s, r.saved, nil, true
 	c.dirty = append(c.dirty, e)
-	c.cost += len(d.State)
-	b.last, b.docs, b.bytes, b.dirty = key, b.docs+1, b.bytes+uint64(len(d.State)), true
 	if key.Collection.IsZero() {
 		return true, c.systemChanged(key.ID, s)
 	}

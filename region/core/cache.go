@@ -66,10 +66,21 @@ func (c *cache) load(key store.DocKey, t crdt.Type) (*entry, error) {
 		}
 		e.state, e.saved, e.weight = r.state, r.saved, digest.Of(key.Collection, key.ID, r.state.Heads(), r.content)
 	}
-	c.entries[key] = e
-	e.elem = c.lru.PushFront(e)
-	c.resize(e, len(record))
+	c.insert(e, len(record))
 	return e, nil
+}
+
+func (c *cache) insert(e *entry, size int) {
+	c.entries[e.key] = e
+	e.elem = c.lru.PushFront(e)
+	c.resize(e, size)
+}
+
+// put holds a document that the store does not have like that.
+func (c *cache) put(key store.DocKey, s crdt.State) *entry {
+	e := &entry{key: key, state: s}
+	c.insert(e, 0)
+	return e
 }
 
 const entryOverhead = 512

@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -208,6 +209,9 @@ func (c *Core) scan(d *desk) error {
 // look takes up what is to be decided in a document.
 func (c *Core) look(d *desk, id string) error {
 	e, err := c.load(store.DocKey{Collection: d.col.Incarnation, ID: id}, d.col.Settings.Type)
+	if errors.Is(err, ErrDamaged) {
+		return nil // it is looked at again when it is repaired
+	}
 	if err != nil {
 		return err
 	}
@@ -300,10 +304,13 @@ func (c *Core) call(d *desk, q *inquiry) error {
 }
 
 // inquired returns the document of an inquiry and the conflict in its place that
-// has all the versions, and maybe more; nil if some of them are gone, or the place
-// has moved within a list.
+// has all the versions, and maybe more; nil if some of them are gone, the place
+// has moved within a list, or the document is damaged.
 func (c *Core) inquired(d *desk, q *inquiry) (*entry, *crdt.Resolved, error) {
 	e, err := c.load(store.DocKey{Collection: d.col.Incarnation, ID: q.document}, d.col.Settings.Type)
+	if errors.Is(err, ErrDamaged) {
+		return nil, nil, nil // see look
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -212,12 +212,15 @@ func (c *Core) ask(p *peer, q wire.DigestQuery) {
 // compareDigests does at the end of a step what there is to compare.
 func (c *Core) compareDigests() error {
 	x := &c.compare
-	if c.boot.phase != bootNone {
+	switch n := len(x.past); {
+	case c.boot.phase != bootNone:
 		x.past, x.queries, x.replies = nil, nil, nil // the documents are of no single moment
-	} else if n := len(x.past); n == 0 || !x.past[n-1].have.Equal(c.have) {
-		if n == maxPastDigests {
-			x.past = slices.Delete(x.past, 0, maxPastDigests/4)
-		}
+	case n > 0 && x.past[n-1].have.Equal(c.have):
+		x.past[n-1].sum = c.digests.Total() // digests may have been corrected
+	case n == maxPastDigests:
+		x.past = slices.Delete(x.past, 0, maxPastDigests/4)
+		fallthrough
+	default:
 		x.past = append(x.past, pastDigest{c.have, c.digests.Total()})
 	}
 	for _, q := range x.queries {

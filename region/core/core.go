@@ -110,6 +110,8 @@ type Core struct {
 
 	digests *digests.Table
 	compare comparer
+	repair  repairer
+	scrub   scrub
 	// claims are the homes that are claimed for this region, by id, and for which replica.
 	claims map[string]crdt.ReplicaID
 
@@ -294,6 +296,12 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	c.conflicts.Begin(c.batch, now)
 	c.digests.Begin(c.batch)
 	c.queue = append(c.queue, events...)
+	if err := c.repairDocuments(); err != nil {
+		return Effects{}, err
+	}
+	if err := c.scrubDocuments(); err != nil {
+		return Effects{}, err
+	}
 	if err := c.announce(); err != nil {
 		return Effects{}, err
 	}
@@ -413,6 +421,9 @@ func (c *Core) finish() error {
 	if err := c.compareDigests(); err != nil {
 		return err
 	}
+	if err := c.sendCopies(); err != nil {
+		return err
+	}
 	c.saveRequests()
 	c.saveSnapshot()
 	_, snapshot := c.batch.Meta[metaSnapshot]
@@ -465,6 +476,7 @@ func (c *Core) flush(e *entry) error {
 	if err := c.digests.Replace(e.key, e.weight, weight); err != nil {
 		return storeError(err)
 	}
+	c.scrub.changed(e.key.Collection, e.key.ID, e.weight, weight)
 	e.weight = weight
 	if !e.state.Heads().Known() {
 		c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: e.key})
@@ -541,6 +553,9 @@ func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 		return fmt.Errorf("%w: a %v mutation in a %v collection", crdt.ErrCorrupt, m.Type, settings.Type)
 	}
 	e, err := c.load(store.DocKey{Collection: m.Collection, ID: m.ID}, m.Type)
+	if errors.Is(err, ErrDamaged) {
+		return nil // the log has it: see repair.go
+	}
 	if err != nil {
 		return err
 	}
@@ -593,7 +608,14 @@ func (c *Core) keepVersion(e *entry, s Settings) error {
 }
 
 func (c *Core) load(key store.DocKey, t crdt.Type) (*entry, error) {
+	if d := c.repair.damaged[key]; d != nil && c.cache.entries[key] == nil {
+		return nil, fmt.Errorf("%w: %s", ErrDamaged, d.Reason)
+	}
 	e, err := c.cache.load(key, t)
+	if errors.Is(err, ErrDamaged) && !key.Collection.IsZero() {
+		c.damage(key, err)
+		return nil, err
+	}
 	if err != nil {
 		return nil, storeError(err)
 	}

@@ -166,9 +166,13 @@ type Status struct {
 	// Fenced says why the store must never take writes again, Suspect why not
 	// until a peer has cleared that up.
 	Fenced, Suspect string
-	Peers           []PeerStatus
 	// Shares tells of the shares of bounded counters.
 	Shares ShareStatus
+	// Damaged are stored documents that are damaged, Repaired those that were, the
+	// last ones since the start.
+	Damaged  []Damage
+	Repaired []Repair
+	Peers    []PeerStatus
 }
 
 // InboxStatus tells what waits for its dependencies.

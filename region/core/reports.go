@@ -264,6 +264,10 @@ func (c *Core) status() Status {
 		HeldBehind: c.behind(c.sync.held), StableBehind: c.behind(c.sync.stable),
 		Log: c.logStatus(), Unmet: c.unmet, Snapshot: c.snapshotStatus(),
 	}
+	for _, d := range c.repair.damages() {
+		s.Damaged = append(s.Damaged, d.Damage)
+	}
+	s.Repaired = slices.Clone(c.repair.done)
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
 		s.Peers = append(s.Peers, PeerStatus{

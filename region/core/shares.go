@@ -447,6 +447,9 @@ func (c *Core) give(m wire.ShareRequest) error {
 		return nil
 	}
 	e, err := c.load(key, col.Settings.Type)
+	if errors.Is(err, ErrDamaged) {
+		return nil // until it is repaired others may give
+	}
 	if err != nil {
 		return err
 	}

@@ -217,6 +217,10 @@ func (c *Core) receive(name string, m wire.Message) error {
 		return c.receiveShareRequest(p, m)
 	case wire.VectorReply:
 		c.receiveReply(p, m)
+	case wire.DocQuery:
+		c.receiveDocQuery(p, m)
+	case wire.DocReply:
+		c.receiveDocReply(p, m)
 	case wire.DigestQuery:
 		c.receiveDigestQuery(p, m)
 	case wire.DigestReply:

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -65,6 +66,9 @@ func (c *Core) sweep() error {
 			return nil
 		}
 		e, err := c.load(it.key, it.typ)
+		if errors.Is(err, ErrDamaged) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

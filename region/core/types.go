@@ -189,7 +189,14 @@ type Timing struct {
 	// DeadAfter is how long a peer may be silent before its link counts as
 	// down. Default 2 s.
 	DeadAfter time.Duration
+	// Scrub is how long after a pass through all stored documents, which looks for
+	// damage, the next one begins; the first begins so long after the start.
+	// Default DefaultScrub.
+	Scrub time.Duration
 }
+
+// DefaultScrub is the default of Timing.Scrub.
+const DefaultScrub = time.Hour
 
 func (t Timing) withDefaults() Timing {
 	def := func(p *time.Duration, d time.Duration) {
@@ -201,5 +208,6 @@ func (t Timing) withDefaults() Timing {
 	def(&t.GapGrace, 300*time.Millisecond)
 	def(&t.RequestTimeout, 3*time.Second)
 	def(&t.DeadAfter, 2*time.Second)
+	def(&t.Scrub, DefaultScrub)
 	return t
 }

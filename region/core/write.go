@@ -23,6 +23,8 @@ func (c *Core) submit(ask any) (any, error) {
 		return nil, nil //nolint:nilnil // there is nothing to say
 	case Write:
 		return c.write(ask)
+	case Recheck:
+		return nil, c.recheck(ask)
 	case Restore:
 		return c.restore(ask)
 	case PutCollection:
@@ -241,7 +243,7 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 				ErrBaseGone, t.col.Name, t.col.Settings.KeepVersions, t.col.Settings.KeepAge)
 		}
 		if e.Base, err = DecodeDocument(record); err != nil {
-			return crdt.Mutation{}, storeError(err)
+			return crdt.Mutation{}, fmt.Errorf("%w: %w; send the base along (see Meridian-Base)", ErrBaseGone, err)
 		}
 	}
 	view := c.catalog.Resolve(t.col, d.ID)

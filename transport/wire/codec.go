@@ -111,6 +111,10 @@ func Decode(b []byte) (Message, error) {
 		m = readVectorReply(r)
 	case KindShareRequest:
 		m = readShareRequest(r)
+	case KindDocQuery:
+		m = readDocQuery(r)
+	case KindDocReply:
+		m = readDocReply(r)
 	case KindDigestQuery:
 		m = readDigestQuery(r)
 	case KindDigestReply:

@@ -72,3 +72,33 @@ func readDigestReply(r *crdt.Reader) DigestReply {
 
 // minDigest is the least size of an encoded digest.
 const minDigest = digest.Size - binary.MaxVarintLen64 + 1
+
+func (m DocQuery) size() int { return 40 + len(m.Document) }
+
+func (m DocQuery) appendFields(b []byte) []byte {
+	b = append(binary.AppendUvarint(b, m.ID), m.Collection.Replica[:]...)
+	return appendText(binary.AppendUvarint(b, m.Collection.Seq), m.Document)
+}
+
+func readDocQuery(r *crdt.Reader) DocQuery {
+	m := DocQuery{ID: r.Uvarint()}
+	m.Collection.Replica, m.Collection.Seq = r.Replica(), r.Uvarint()
+	m.Document = string(r.Bytes(crdt.MaxIDBytes))
+	return m
+}
+
+func (m DocReply) size() int { return 34 + vectorSize(m.Have) + len(m.Record) + len(m.Refused) }
+
+func (m DocReply) appendFields(b []byte) []byte {
+	b = appendVector(binary.AppendUvarint(b, m.ID), m.Have)
+	b = appendText(binary.AppendUvarint(b, uint64(m.Forgotten)), clip(m.Refused))
+	return appendBytes(b, m.Record)
+}
+
+func readDocReply(r *crdt.Reader) DocReply {
+	m := DocReply{ID: r.Uvarint(), Have: r.Vector(), Forgotten: crdt.Stamp(r.Uvarint()), Refused: clip(string(r.Bytes(MaxText)))}
+	if b := r.Bytes(MaxDocState); len(b) > 0 {
+		m.Record = b
+	}
+	return m
+}

@@ -37,5 +37,7 @@
 //     Version 5 adds [Forward] and [Forwarded], which are not sent to a peer of
 //     an earlier version: no request of a client is forwarded to or through it.
 //     Version 6 adds [Behind], [SnapshotRequest] and [SnapshotPart]; a peer without
-//     them is not asked for a snapshot.
+//     them is not asked for a snapshot. From version 7 on changes may
+//     carry decisions, and earlier versions are refused. Version 8 adds [DocQuery] and
+//     [DocReply]; a peer without them is not asked for copies of damaged documents.
 package wire

@@ -14,7 +14,7 @@ const Protocol = "meridian/1"
 // and MinVersion the least.
 const (
 	MinVersion = 7 // since changes carry decisions
-	Version    = 7
+	Version    = 8
 )
 
 // Bounds of messages. A decoder refuses what is beyond them.
@@ -66,6 +66,9 @@ const (
 	KindBehind          Kind = 30
 	KindSnapshotRequest Kind = 31
 	KindSnapshotPart    Kind = 32
+	// Since version 8.
+	KindDocQuery Kind = 33
+	KindDocReply Kind = 34
 )
 
 func (k Kind) String() string {
@@ -90,6 +93,10 @@ func (k Kind) String() string {
 		return "vector-query"
 	case KindVectorReply:
 		return "vector-reply"
+	case KindDocQuery:
+		return "doc-query"
+	case KindDocReply:
+		return "doc-reply"
 	case KindDigestQuery:
 		return "digest-query"
 	case KindDigestReply:
@@ -338,6 +345,28 @@ type Forwarded struct {
 	Response []byte
 }
 
+// DocQuery asks for a copy of a document, to repair one that is damaged. It is
+// answered by a DocReply with the same ID.
+type DocQuery struct {
+	ID         uint64
+	Collection crdt.Dot
+	Document   string
+}
+
+// DocReply answers a DocQuery.
+type DocReply struct {
+	ID uint64
+	// Have is what the sender held when its copy was this.
+	Have crdt.Vector
+	// Forgotten is the greatest stamp of what the sender had forgotten by then.
+	Forgotten crdt.Stamp
+	// Record is the document as it is stored, with its checksum; empty if there is
+	// none.
+	Record []byte
+	// Refused says, if not empty, why there is no copy.
+	Refused string
+}
+
 // Kind returns KindHello.
 func (Hello) Kind() Kind { return KindHello }
 
@@ -382,3 +411,9 @@ func (Forward) Kind() Kind { return KindForward }
 
 // Kind returns KindForwarded.
 func (Forwarded) Kind() Kind { return KindForwarded }
+
+// Kind returns KindDocQuery.
+func (DocQuery) Kind() Kind { return KindDocQuery }
+
+// Kind returns KindDocReply.
+func (DocReply) Kind() Kind { return KindDocReply }

@@ -84,6 +84,11 @@ var samples = map[string]wire.Message{
 		Document: "tea", Path: "/stock", Up: true, Amount: 300, Seen: 9,
 	},
 	"empty-share-request": wire.ShareRequest{},
+	"doc-query":           wire.DocQuery{ID: 77, Collection: crdt.Dot{Replica: replica(1), Seq: 5}, Document: "a"},
+	"doc-reply":           wire.DocReply{ID: 77, Have: vector(), Forgotten: 99, Record: []byte("record")},
+	"doc-refused":         wire.DocReply{ID: 77, Refused: "damaged here, too"},
+	"empty-doc-query":     wire.DocQuery{},
+	"empty-doc-reply":     wire.DocReply{},
 	"empty-digest-query":  wire.DigestQuery{},
 	"empty-digest-reply":  wire.DigestReply{},
 
@@ -258,6 +263,12 @@ func messages() *rapid.Generator[wire.Message] {
 				ID: rapid.Uint64().Draw(t, "id"), Level: wire.DigestLevel(rapid.Byte().Draw(t, "level")),
 				Collection: crdt.Dot{Replica: id.Draw(t, "r"), Seq: seq.Draw(t, "seq")}, Part: rapid.Uint64().Draw(t, "part"), After: key.Draw(t, "after"),
 			}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.DocQuery{ID: rapid.Uint64().Draw(t, "id"), Collection: crdt.Dot{Replica: id.Draw(t, "r"), Seq: seq.Draw(t, "seq")}, Document: string(key.Draw(t, "document"))}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.DocReply{ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), Forgotten: crdt.Stamp(rapid.Uint64().Draw(t, "forgotten")), Record: key.Draw(t, "record")}
 		}),
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			m := wire.DigestReply{ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), More: rapid.Bool().Draw(t, "more")}
