@@ -50,6 +50,10 @@ func (s *Server) register(reg prometheus.Registerer) error {
 		gauge("meridian_http_requests_in_flight", "Requests that are being served.", s.requests.Load),
 		gauge("meridian_http_waiters", "Requests that wait until the region holds what their token names.", s.waiters.Load),
 		gauge("meridian_http_feeds", "Feeds that are being served.", s.feeds.Load),
+		gauge("meridian_http_syncs", "Clients of automerge-repo that are being synced with.", s.syncs.Load),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "meridian_http_sync_clients_dropped_total", Help: "Clients of automerge-repo that were dropped because they took nothing in.",
+		}, func() float64 { return float64(s.collab.Dropped()) }),
 	} {
 		if err := reg.Register(c); err != nil {
 			return err

@@ -62,7 +62,7 @@ func NewServer(cfg Config) (*Server, error) {
 		}
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
-	s.collab = collab.NewServer(cfg.Region, cfg.Log)
+	s.collab = collab.NewServer(cfg.Region, s.importAtHome, cfg.Log)
 	s.router = s.routes()
 	s.region.ServeForwarded(s.serveForwarded)
 	return s, nil

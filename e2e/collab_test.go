@@ -371,6 +371,34 @@ func TestCollabManyDocuments(t *testing.T) {
 	c.AwaitEqual(t)
 }
 
+// A note has its home in one region. What is typed elsewhere is written there, and
+// waits with its client while the home cannot be reached.
+func TestCollabAtAStrictHome(t *testing.T) {
+	t.Parallel()
+	r := startRepos(t)
+	c := cluster.Start(t, cluster.Options{})
+	east, west := c.Nodes[0], c.Nodes[1]
+	c.MakeCollection(t, "notes", `{"type":"automerge","home":{"region":"`+east.Region+`","mode":"strict"}}`)
+	r.connect("ana", east)
+	r.connect("bob", west)
+	url, id := r.create("bob", west, map[string]any{"text": "start "})
+	r.note("find", "ana", url)
+	r.must("type", "bob", map[string]any{"url": url, "text": "west "})
+	r.awaitText(id, []string{"ana", "bob"}, c.Nodes, func(s string) bool { return s == "start west " })
+
+	cluster.Cut(t, east.Links(c.Nodes[1], c.Nodes[2])...)
+	west.AwaitLink(t, east, "down")
+	r.must("type", "bob", map[string]any{"url": url, "text": "abc"})
+	r.must("type", "ana", map[string]any{"url": url, "text": "xyz"})
+	west.AwaitLog(t, "wait for the home of the document")
+	r.awaitText(id, []string{"ana"}, []*cluster.Node{east}, func(s string) bool { return s == "start west xyz" })
+	r.awaitText(id, nil, []*cluster.Node{west}, func(s string) bool { return s == "start west " })
+	cluster.Heal(t, east.Links(c.Nodes[1], c.Nodes[2])...)
+	r.awaitText(id, []string{"ana", "bob"}, c.Nodes, func(s string) bool {
+		return len(s) == len("start west abcxyz") && has(s, "abc") && has(s, "xyz")
+	})
+}
+
 func TestCollabSurvivesKill(t *testing.T) {
 	t.Parallel()
 	c, r := notes(t)

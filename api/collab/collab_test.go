@@ -91,6 +91,8 @@ type client struct {
 	t    *testing.T
 	conn *websocket.Conn
 	id   string
+	// inbox is what was read, if somebody reads all the time.
+	inbox chan frame
 }
 
 type frame map[string]any
@@ -105,11 +107,17 @@ func dial(t *testing.T, h *httptest.Server, id string) *client {
 	t.Cleanup(func() { _ = conn.CloseNow() })
 	c := &client{t: t, conn: conn, id: id}
 	if id != "" {
-		c.send(frame{"type": "join", "supportedProtocolVersions": []string{"1"}, "peerMetadata": frame{"storageId": nil, "isEphemeral": true}})
-		if m := c.receive(); m["type"] != "peer" || m["selectedProtocolVersion"] != "1" || m["targetId"] != id ||
-			m["peerMetadata"].(map[any]any)["storageId"] != region.StorageID("test", "us-east") {
-			t.Fatalf("%v", m)
-		}
+		c.join("us-east")
+	}
+	return c
+}
+
+func (c *client) join(name string) *client {
+	c.t.Helper()
+	c.send(frame{"type": "join", "supportedProtocolVersions": []string{"1"}, "peerMetadata": frame{"storageId": nil, "isEphemeral": true}})
+	if m := c.receive(); m["type"] != "peer" || m["selectedProtocolVersion"] != "1" || m["targetId"] != c.id ||
+		m["peerMetadata"].(map[any]any)["storageId"] != region.StorageID("test", name) {
+		c.t.Fatalf("%v", m)
 	}
 	return c
 }
@@ -129,6 +137,17 @@ func (c *client) send(m frame) {
 func (c *client) read() (frame, error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
+	if c.inbox != nil {
+		select {
+		case m, ok := <-c.inbox:
+			if !ok {
+				return nil, io.EOF
+			}
+			return m, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	_, b, err := c.conn.Read(ctx)
 	if err != nil {
 		return nil, err

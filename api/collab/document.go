@@ -27,6 +27,9 @@ type document struct {
 	sought bool
 	// refused says that the client has changes that are not taken.
 	refused bool
+	// away says that the document's home did not take changes of the client. They
+	// are left with it, and so are others, until all are asked for again.
+	away bool
 	// unavailable says that the client knows that there is no such document.
 	unavailable bool
 	// seen says that it existed while the connection did, and gone what the client
@@ -81,7 +84,7 @@ func (s *session) receiveSync(ctx context.Context, m *message) error {
 	if m.Type == typeRequest {
 		d.unavailable, d.sought = false, false
 	}
-	if len(in.Changes) > 0 {
+	if len(in.Changes) > 0 && !d.away {
 		if err := s.take(ctx, d, in); err != nil || d.refused {
 			return err
 		}
@@ -90,7 +93,7 @@ func (s *session) receiveSync(ctx context.Context, m *message) error {
 	if err != nil {
 		return again("document %s cannot be read", d.id)
 	}
-	if len(in.Changes) > 0 {
+	if len(in.Changes) > 0 && !d.away {
 		d.idle = 0
 	}
 	return s.respond(ctx, d, true)
@@ -127,7 +130,10 @@ func (s *session) take(ctx context.Context, d *document, in *validate.SyncMessag
 		}
 		// What they depend on has gone: the document was deleted just now.
 	}
-	for _, refusal := range []error{crdt.ErrConflict, crdt.ErrTooLarge, crdt.ErrRefused, crdt.ErrTooManySiblings, core.ErrTooBig, core.ErrInvalid, core.ErrNotHome, store.ErrBatchTooLarge} {
+	if errors.Is(err, ErrAway) || errors.Is(err, core.ErrNotHome) || errors.Is(err, core.ErrHomePending) || errors.Is(err, core.ErrNoAuthority) {
+		return s.away(ctx, d, err)
+	}
+	for _, refusal := range []error{crdt.ErrConflict, crdt.ErrTooLarge, crdt.ErrRefused, crdt.ErrTooManySiblings, core.ErrTooBig, core.ErrInvalid, store.ErrBatchTooLarge} {
 		if errors.Is(err, refusal) {
 			return s.refuse(ctx, d, err)
 		}
@@ -152,6 +158,9 @@ func (s *session) write(ctx context.Context, d *document, before [][]byte, ready
 			Collection: s.collection.Incarnation.String(), ID: d.id, Edit: crdt.Edit{Kind: crdt.EditImport, Raw: raw},
 		}
 		_, err := s.srv.region.Write(ctx, core.Write{Docs: []core.DocWrite{w}})
+		if home, ok := errors.AsType[*core.NotHomeError](err); ok && home.Region != s.srv.region.Name() {
+			err = s.srv.atHome(ctx, home.Region, w)
+		}
 		raw, n = nil, 0
 		return err
 	}
@@ -178,6 +187,24 @@ func (s *session) refuse(ctx context.Context, d *document, err error) error {
 	return s.unavailable(ctx, d)
 }
 
+// away leaves changes with the client, which is told so, until they are asked for again.
+func (s *session) away(ctx context.Context, d *document, err error) error {
+	d.away = true
+	s.log.Info("changes of a client wait for the home of the document", "document", d.id, "peer", s.peer, "error", err)
+	d.unavailable = false
+	return s.unavailable(ctx, d)
+}
+
+// askAgain asks for the changes that the home did not take.
+func (s *session) askAgain(ctx context.Context, d *document) error {
+	d.away, d.idle, d.spoke = false, 0, time.Now()
+	var out *validate.SyncMessage
+	if err := s.srv.with(ctx, d.shared, func(doc region.Synced) { out = d.peer.Again(doc.History) }); err != nil {
+		return again("document %s cannot be read", d.id)
+	}
+	return s.send(ctx, &message{Type: typeSync, DocumentID: d.id, Data: out.Append(nil, true)})
+}
+
 func (s *session) unavailable(ctx context.Context, d *document) error {
 	if d.unavailable {
 		return nil
@@ -196,7 +223,7 @@ func (s *session) respond(ctx context.Context, d *document, answer bool) error {
 	var missing, seek bool
 	err := s.srv.with(ctx, d.shared, func(doc region.Synced) {
 		h := doc.History
-		d.differs = doc.Exists && !d.peer.Synced(h)
+		d.differs = d.away || doc.Exists && !d.peer.Synced(h)
 		switch {
 		case doc.Exists:
 			d.seen, d.gone = true, nil

@@ -2,6 +2,7 @@ package collab
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -67,9 +68,19 @@ type Region interface {
 	Holders(dots []crdt.Dot) []string
 }
 
+// ErrAway says that the home of a document cannot take changes now. They may be
+// offered to it again.
+var ErrAway = errors.New("the home of the document is away")
+
+// AtHome has a document's home, which is another region, take a write, and
+// returns when this region has it, too. The error wraps ErrAway, or is one of
+// those by which a region refuses a write.
+type AtHome func(ctx context.Context, home string, w core.DocWrite) error
+
 // A Server serves the connections of one region.
 type Server struct {
 	region Region
+	atHome AtHome
 	log    *slog.Logger
 
 	mu     sync.Mutex
@@ -78,12 +89,12 @@ type Server struct {
 	memory int
 
 	sessions sync.WaitGroup
-	open     atomic.Int64
+	dropped  atomic.Int64
 }
 
 // NewServer returns a server.
-func NewServer(r Region, log *slog.Logger) *Server {
-	return &Server{region: r, log: log, docs: map[store.DocKey]*shared{}}
+func NewServer(r Region, atHome AtHome, log *slog.Logger) *Server {
+	return &Server{region: r, atHome: atHome, log: log, docs: map[store.DocKey]*shared{}}
 }
 
 // peerID is who the region is for clients.
@@ -99,8 +110,8 @@ func (s *Server) regionOf(storage string) string {
 	return ""
 }
 
-// Open is the number of connections.
-func (s *Server) Open() int { return int(s.open.Load()) }
+// Dropped is how many connections were ended because the client took nothing in.
+func (s *Server) Dropped() int64 { return s.dropped.Load() }
 
 // Wait waits until every connection has ended.
 func (s *Server) Wait() { s.sessions.Wait() }
@@ -109,9 +120,7 @@ func (s *Server) Wait() { s.sessions.Wait() }
 // conn. The collection is one of type automerge.
 func (s *Server) Serve(ctx context.Context, closing <-chan struct{}, conn *websocket.Conn, collection *core.Collection) {
 	s.sessions.Add(1)
-	s.open.Add(1)
 	defer s.sessions.Done()
-	defer s.open.Add(-1)
 	newSession(s, conn, collection).run(ctx, closing)
 }
 

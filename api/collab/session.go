@@ -140,8 +140,11 @@ func (s *session) ping(ctx context.Context) error {
 		}
 		alive, cancel := context.WithTimeout(ctx, PingTimeout)
 		err := s.conn.Ping(alive)
+		behind := errors.Is(err, context.DeadlineExceeded) && alive.Err() == nil
 		cancel()
-		if err != nil {
+		// A ping that waits behind a message gives up early. The message has a time
+		// of its own.
+		if err != nil && !behind {
 			return fmt.Errorf("the client does not answer: %w", err)
 		}
 	}
@@ -245,6 +248,7 @@ func (s *session) send(ctx context.Context, m *message) error {
 	defer cancel()
 	if err := s.conn.Write(ctx, websocket.MessageBinary, b); err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.srv.dropped.Add(1)
 			s.log.Warn("a client is dropped: it takes nothing in", "peer", s.peer, "for", WriteTimeout)
 		}
 		return err
@@ -358,17 +362,24 @@ func (s *session) foundOut(ctx context.Context) error {
 	return nil
 }
 
-// offerAgain begins syncs anew that stand still.
+// offerAgain begins syncs anew that stand still, and those in which changes wait
+// for the home of the document.
 func (s *session) offerAgain(ctx context.Context) error {
 	now := time.Now()
 	for _, id := range slices.Sorted(maps.Keys(s.docs)) {
 		d := s.docs[id]
-		if d.differs && !d.refused && now.Sub(d.spoke) >= offerEvery {
+		var err error
+		switch {
+		case d.refused:
+		case d.away:
+			err = s.askAgain(ctx, d)
+		case d.differs && now.Sub(d.spoke) >= offerEvery:
 			d.peer.Restart()
 			d.idle = 0
-			if err := s.respond(ctx, d, false); err != nil {
-				return err
-			}
+			err = s.respond(ctx, d, false)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

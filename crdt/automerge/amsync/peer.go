@@ -251,3 +251,13 @@ func (p *Peer) Ask(h *History) *validate.SyncMessage {
 	p.inFlight, p.answered, p.lastSent = true, true, nil
 	return &validate.SyncMessage{Need: p.missing(h), Have: []validate.SyncHave{{Bloom: bloomOf(h, h.since(nil))}}}
 }
+
+// Again returns a message that has the other side send once more what h lacks,
+// also if it has sent it before: who names no heads has lost everything, as far
+// as the other side knows, but for what the filter says is there.
+func (p *Peer) Again(h *History) *validate.SyncMessage {
+	p.Restart()
+	p.follow(h)
+	p.inFlight, p.waiting = true, nil
+	return &validate.SyncMessage{Have: []validate.SyncHave{{Bloom: bloomOf(h, h.since(nil))}}}
+}
