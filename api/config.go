@@ -20,7 +20,7 @@ const (
 	DefaultMaxRequests = 4096
 	DefaultMaxConns    = 8192
 	DefaultMaxWaiters  = 1024
-	DefaultMaxFeeds    = 256
+	DefaultMaxFeeds    = 1024
 	DefaultMaxSyncs    = 1024
 	DefaultMaxBatch    = 8 << 20
 	DefaultTimeout     = 30 * time.Second

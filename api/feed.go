@@ -25,7 +25,7 @@ const (
 	// feedChunk is how many records are read at a time, and feedBytes after how
 	// many bytes of them reading stops.
 	feedChunk = 100
-	feedBytes = 1 << 20
+	feedBytes = 256 << 10
 	// feedRetry is after how many milliseconds a client is told to come back.
 	feedRetry = 2000
 )

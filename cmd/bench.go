@@ -28,6 +28,10 @@ Visibility: --samples writes a second are followed, besides the load. Each is a 
 region and, as soon as it is acknowledged, a GET with its token in each of the others.
 The time until that is answered includes the round trip of the GET.
 
+Feeds: the workload feed writes documents that say when they were sent, and --readers change
+feeds, spread over all regions, tell how long that was ago. At the end every reader must have
+had every write that was acknowledged.
+
 What the clients take of the machine counts: on the same machine as the regions, or on few
 processors, figures tell more about each other than by themselves. --compare shows what
 has changed since a report that --out wrote.
@@ -37,6 +41,7 @@ With --addr the documents stay in the collection when the run is over.`
 const benchExample = `  meridian bench                                     # one region, workload A
   meridian bench --regions 3 --workload update --duration 30s
   meridian bench --regions 3 --rate 2000 --out before.json
+  meridian bench --workload feed --readers 1000 --rate 20
   meridian bench --regions 3 --rate 2000 --compare before.json
   meridian bench --addr 10.0.0.1:8080,10.1.0.1:8080 --workload B --records 1000000
   meridian bench --type register --fields 1 --size 200 --workload insert --json`
@@ -71,6 +76,7 @@ func newBench(a *app) *cobra.Command {
 	f.IntVar(&cfg.Fields, "fields", bench.DefaultFields, "in how many `fields` they are")
 	f.StringVar(&cfg.Keys, "keys", "", "how documents are chosen: uniform, zipfian or latest (default that of the workload)")
 	f.IntVar(&cfg.Batch, "batch", bench.DefaultBatch, "how many `documents` a request of the workload batch writes")
+	f.IntVar(&cfg.Readers, "readers", 0, fmt.Sprintf("how `many` change feeds follow the workload feed (default %d)", bench.DefaultReaders))
 	f.StringVar(&cfg.Type, "type", bench.TypeDocument, "the collection's `type`: document or register")
 	f.StringVar(&cfg.Collection, "collection", "bench", "the `collection`; it is made if it is not there")
 	f.StringVar(&cfg.Acks, "acks", "", "what writes wait for: a `number` of regions, majority, all or names")

@@ -29,3 +29,24 @@ func TestBenchMeasuresALocalCluster(t *testing.T) {
 		t.Errorf("regions: %+v", r.Regions)
 	}
 }
+
+// That every reader has every write is checked by the benchmark itself.
+func TestBenchMeasuresFeeds(t *testing.T) {
+	const readers = 20
+	out := cluster.MustRun(t, "bench", "--regions", "2", "--workload", "feed", "--readers", "20", "--rate", "100", "--duration", "1s",
+		"--warmup", "200ms", "--clients", "8", "--json", "--quiet")
+	var r bench.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	t.Logf("\n%s", &r)
+	f := r.Feeds
+	if r.Checked == "" || f == nil || f.Readers != readers || len(f.Deliveries) != 4 || f.PerSecond == 0 {
+		t.Fatalf("feeds: %+v, checked %q", f, r.Checked)
+	}
+	for _, d := range f.Deliveries {
+		if d.Count == 0 || d.P50 <= 0 || d.P50 > d.Max {
+			t.Errorf("delivered: %+v", d)
+		}
+	}
+}

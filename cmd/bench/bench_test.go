@@ -24,19 +24,58 @@ type fake struct {
 	sum    int64
 	// lost increments are acknowledged and not counted.
 	lost bool
-	// stall, if set, is waited for by the next write.
+	// stall, if set, is waited for by the next write once measuring has begun: when
+	// it was looked at for the second time.
 	stall time.Duration
+	looks int
 	// refuse is a status that writes get.
 	refuse int
+	// feeds are sent what is published, each time as often as times says.
+	feeds []chan string
+	times int
+}
+
+// feed is a feed of server-sent events.
+func (f *fake) feed(w http.ResponseWriter, r *http.Request) {
+	if f.refuse != 0 {
+		http.Error(w, `{"type":"/problems/busy"}`, f.refuse)
+		return
+	}
+	events := make(chan string, 10_000)
+	f.mu.Lock()
+	f.feeds = append(f.feeds, events)
+	f.mu.Unlock()
+	fmt.Fprint(w, ": heartbeat\nid: 0\n\n")
+	for {
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case e := <-events:
+			fmt.Fprintf(w, "id: 1\ndata: {\"region\":\"fake\",\"docs\":[{\"value\":%s}]}\n\n", e)
+		case <-r.Context().Done():
+			return
+		}
+	}
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/changes") {
+		f.feed(w, r)
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	body, _ := io.ReadAll(r.Body)
+	if r.Method == http.MethodPut && strings.Contains(string(body), sentMember) {
+		for range f.times {
+			for _, events := range f.feeds {
+				events <- string(body)
+			}
+		}
+	}
 	w.Header().Set(client.HeaderToken, "t")
 	switch {
 	case r.URL.Path == "/v1/cluster":
+		f.looks++
 		fmt.Fprintf(w, `{"region":"fake","vector":{"r":%d}}`, f.writes)
 	case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/docs/"+string(appendKey(nil, 0))):
 		fmt.Fprintf(w, `{"n":%d}`, f.sum)
@@ -51,7 +90,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPatch && strings.Contains(string(body), `"inc"`) && !f.lost {
 			f.sum++
 		}
-		if r.Method == http.MethodPatch {
+		if r.Method == http.MethodPatch && f.looks > 1 {
 			time.Sleep(f.stall)
 			f.stall = 0
 		}
@@ -119,6 +158,35 @@ func TestLostIncrementsAreFound(t *testing.T) {
 	f.lost = true
 	if _, err := Run(t.Context(), quick(serve(t, f), "counter")); !errors.Is(err, ErrWrong) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestDeliveriesToFeedsAreMeasuredAndChecked(t *testing.T) {
+	cfg := quick(serve(t, &fake{times: 1}), "feed")
+	cfg.Readers, cfg.Rate = 5, 100
+	r, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := r.Feeds; f == nil || len(f.Deliveries) != 1 || f.Deliveries[0].From != "fake" || f.Deliveries[0].Count < 5*r.Total.Count-5 || r.Checked == "" {
+		t.Errorf("%+v of %+v, checked %q", f, r.Total, r.Checked)
+	}
+	if text := r.String(); !strings.Contains(text, "fake → fake") || !strings.Contains(text, "5 readers") {
+		t.Error(text)
+	}
+	cfg = quick(serve(t, &fake{times: 2}), "feed")
+	cfg.Readers = 2
+	if _, err := Run(t.Context(), cfg); !errors.Is(err, ErrWrong) {
+		t.Errorf("told twice: %v", err)
+	}
+	cfg = quick(serve(t, &fake{refuse: http.StatusTooManyRequests}), "feed")
+	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "429 busy") {
+		t.Errorf("no feed is let in: %v", err)
+	}
+	cfg = quick("http://127.0.0.1:1", "update")
+	cfg.Readers = 1
+	if err := cfg.Validate(); !errors.Is(err, ErrConfig) {
+		t.Errorf("readers of another workload: %v", err)
 	}
 }
 

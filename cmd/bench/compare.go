@@ -48,6 +48,18 @@ func (r *Report) Compare(old *Report) string {
 			}
 		}
 	}
+	if p, q := old.Feeds, r.Feeds; p != nil && q != nil {
+		row("delivered/s", p.PerSecond, q.PerSecond)
+		for _, now := range q.Deliveries {
+			for _, before := range p.Deliveries {
+				if before.From == now.From && before.To == now.To {
+					name := "delivered " + now.From + " → " + now.To
+					row(name+" p50 ms", before.P50, now.P50)
+					row(name+" p99 ms", before.P99, now.P99)
+				}
+			}
+		}
+	}
 	if p, q := old.Replication, r.Replication; p != nil && q != nil {
 		row("visible in all regions/s", p.VisiblePerSecond, q.VisiblePerSecond)
 		row("packet bytes per change", p.WireBytes, q.WireBytes)

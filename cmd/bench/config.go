@@ -34,6 +34,7 @@ const (
 	DefaultFields   = 10
 	DefaultBatch    = 10
 	DefaultSamples  = 20
+	DefaultReaders  = 10
 
 	MaxRegions = 9
 	MaxClients = 10_000
@@ -42,6 +43,7 @@ const (
 	MaxFields  = 10_000
 	MaxBatch   = 1000
 	MaxSamples = 1000
+	MaxReaders = 10_000
 )
 
 // ErrConfig is wrapped by the errors of Validate.
@@ -73,6 +75,9 @@ type Config struct {
 	Keys string `json:"keys"`
 	// Batch is how many documents a request of the workload "batch" writes.
 	Batch int `json:"batch,omitempty"`
+
+	// Readers is how many change feeds follow the workload "feed".
+	Readers int `json:"readers,omitempty"`
 
 	// Clients is how many there are, To which regions they talk: ToAll or ToFirst.
 	Clients int    `json:"clients"`
@@ -124,6 +129,9 @@ func (c *Config) Validate() error {
 			*p = d
 		}
 	}
+	if w.feeds && c.Readers == 0 {
+		c.Readers = DefaultReaders
+	}
 	if len(c.Addrs) > 0 {
 		c.Regions, c.Topology = 0, ""
 	} else if c.Regions == 0 {
@@ -139,7 +147,7 @@ func (c *Config) check(w Workload) error {
 	}{
 		{"regions", max(c.Regions, len(c.Addrs)), 1, MaxRegions}, {"clients", c.Clients, 1, MaxClients},
 		{"records", c.Records, 1, MaxRecords}, {"size", c.Size, 1, MaxSize}, {"fields", c.Fields, 1, MaxFields},
-		{"batch", c.Batch, 1, MaxBatch}, {"samples", int(c.Samples), 0, MaxSamples},
+		{"batch", c.Batch, 1, MaxBatch}, {"samples", int(c.Samples), 0, MaxSamples}, {"readers", c.Readers, 0, MaxReaders},
 	} {
 		if v.n < v.least || v.n > v.most {
 			return fmt.Errorf("%w: %s must be %d to %d, not %d", ErrConfig, v.what, v.least, v.most, v.n)
@@ -159,6 +167,9 @@ func (c *Config) check(w Workload) error {
 	}
 	if c.Type != TypeDocument && w.documents {
 		return fmt.Errorf("%w: the workload %s needs a collection of type %s", ErrConfig, w.Name, TypeDocument)
+	}
+	if c.Readers > 0 && !w.feeds {
+		return fmt.Errorf("%w: readers are for the workload feed, not for %s", ErrConfig, w.Name)
 	}
 	if c.Size < leastSize(c.Fields) {
 		return fmt.Errorf("%w: %d fields take at least %d bytes, not %d", ErrConfig, c.Fields, leastSize(c.Fields), c.Size)
@@ -188,8 +199,9 @@ type Progress struct {
 	Phase string
 	// Elapsed is for how long, Of how long it is meant to take, 0 if that is open.
 	Elapsed, Of time.Duration
-	// Done and Total count documents while loading.
+	// Done and Total count documents while loading, or what Unit says.
 	Done, Total int
+	Unit        string
 	// Rate, P50, P99 and Failed are of the last second.
 	Rate     float64
 	P50, P99 time.Duration
@@ -201,6 +213,7 @@ type Progress struct {
 // What Progress.Phase says.
 const (
 	phaseLoading   = "loading"
+	phaseFeeds     = "opening feeds"
 	phaseWarming   = "warming up"
 	phaseMeasuring = "measuring"
 	phaseDraining  = "draining"

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -23,6 +24,7 @@ func (r *Report) String() string {
 		plural(len(r.Regions), "region"), shape(c), c.Clients, map[string]string{ToAll: "all regions", ToFirst: "the first"}[c.To], how, r.Seconds, c.Warmup)
 	r.printOperations(&b)
 	r.printVisible(&b)
+	r.printFeeds(&b)
 	r.printRegions(&b)
 	if r.Checked != "" {
 		fmt.Fprintf(&b, "\nChecked: %s.\n", r.Checked)
@@ -109,6 +111,22 @@ func (r *Report) printVisible(b *bytes.Buffer) {
 	}
 }
 
+func (r *Report) printFeeds(b *bytes.Buffer) {
+	f := r.Feeds
+	if f == nil {
+		return
+	}
+	fmt.Fprintf(b, "\nFeeds: %s, to which %.0f changes per second were delivered.\n", plural(f.Readers, "reader"), f.PerSecond)
+	g := newGrid(b, "DELIVERED", "CHANGES", "MS AFTER SENDING MEAN", "P50", "P90", "P99", "P99.9", "MAX")
+	for _, d := range f.Deliveries {
+		g.row(d.From+" → "+d.To, fmt.Sprint(d.Count), ms(d.Mean), ms(d.P50), ms(d.P90), ms(d.P99), ms(d.P999), ms(d.Max))
+	}
+	g.end()
+	if f.Interrupted > 0 {
+		fmt.Fprintf(b, "feeds were interrupted %d times, and went on where they had been\n", f.Interrupted)
+	}
+}
+
 func (r *Report) printRegions(b *bytes.Buffer) {
 	fmt.Fprintln(b)
 	g := newGrid(b, "REGION", "CPUS", "RSS", "PEAK", "HEAP", "ALLOCATIONS/OP", "BYTES/OP", "COLLECTIONS", "DISK", "WRITTEN PER BYTE")
@@ -134,7 +152,7 @@ func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 func (p Progress) String() string {
 	switch {
 	case p.Total > 0:
-		return fmt.Sprintf("%s: %d of %d documents", p.Phase, p.Done, p.Total)
+		return fmt.Sprintf("%s: %d of %d %s", p.Phase, p.Done, p.Total, cmp.Or(p.Unit, "documents"))
 	case p.Phase == phaseDraining:
 		return fmt.Sprintf("%s: %d changes on their way", p.Phase, p.Lag)
 	}

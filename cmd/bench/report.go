@@ -36,6 +36,7 @@ type Report struct {
 	Visible     []Visibility `json:"visible,omitempty"`
 	Unfollowed  int64        `json:"unfollowed,omitempty"`
 	Replication *Replication `json:"replication,omitempty"`
+	Feeds       *Feeds       `json:"feeds,omitempty"`
 	// Conflicts is how many were seen, in all regions together.
 	Conflicts uint64   `json:"conflicts,omitempty"`
 	Regions   []Region `json:"regions"`

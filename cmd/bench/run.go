@@ -19,6 +19,7 @@ type run struct {
 	*load
 	all      []*target
 	follower *follower
+	readers  *readers // nil unless the workload has feeds
 	report   *Report
 }
 
@@ -249,6 +250,12 @@ func (r *run) measure(ctx context.Context) error {
 	whole, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
+	if r.workload.feeds {
+		if err := r.openFeeds(ctx); err != nil {
+			return err
+		}
+		defer r.readers.stop()
+	}
 	wg.Go(func() { r.work(whole) })
 	stop := r.tell(whole, func(p *Progress) {
 		p.Phase, p.Of = phaseWarming, cfg.Warmup
@@ -271,6 +278,9 @@ func (r *run) measure(ctx context.Context) error {
 	r.meter.reset()
 	r.payload.Store(0)
 	r.written.Store(0)
+	if r.readers != nil {
+		r.readers.begin(time.Now())
+	}
 	if len(r.all) > 1 && cfg.Samples > 0 {
 		r.follower = newFollower(r.load, r.all)
 		wg.Go(func() { r.follower.run(whole) })
@@ -278,6 +288,9 @@ func (r *run) measure(ctx context.Context) error {
 	begin := time.Now()
 	pause(whole, cfg.Duration)
 	r.report.operations(r.load, time.Since(begin))
+	if r.readers != nil {
+		r.report.Feeds = r.readers.report(r.report.Seconds)
+	}
 	after, err := look(ctx, r.all)
 	cancel()
 	wg.Wait()
@@ -328,6 +341,9 @@ func (r *run) drain(ctx context.Context) (took time.Duration, s snapshot, err er
 
 // check compares the sums of counters with what was acknowledged, in every region.
 func (r *run) check(ctx context.Context) error {
+	if r.readers != nil {
+		return r.checkFeeds(ctx)
+	}
 	if r.workload.mix[0].op != opIncrement {
 		return nil
 	}
@@ -336,12 +352,12 @@ func (r *run) check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		least := r.incremented.Load()
+		least := r.counted.Load()
 		if most := least + r.unknown.Load(); sum < least || sum > most {
 			return fmt.Errorf("%w: %s counts %d, and %d to %d were acknowledged", ErrWrong, t.name, sum, least, most)
 		}
 	}
-	r.report.Checked = fmt.Sprintf("%d increments were acknowledged, and every region counts them", r.incremented.Load())
+	r.report.Checked = fmt.Sprintf("%d increments were acknowledged, and every region counts them", r.counted.Load())
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,11 +28,11 @@ type load struct {
 	started time.Time
 	// pushed counts the elements of each list, so that what is popped is there.
 	pushed []atomic.Int64
-	// incremented counts acknowledged increments, unknown those whose outcome is
-	// not known.
-	incremented, unknown atomic.Int64
-	payload              atomic.Int64 // bytes of documents and patches written
-	written              atomic.Int64 // acknowledged writes
+	// counted counts the acknowledged writes of workloads that are checked at the
+	// end, unknown those whose outcome is not known.
+	counted, unknown atomic.Int64
+	payload          atomic.Int64 // bytes of documents and patches written
+	written          atomic.Int64 // acknowledged writes
 }
 
 // work lets all clients work until ctx ends, and waits for them.
@@ -143,6 +145,10 @@ func (w *worker) perform(o op) (op, error) {
 		return w.queue(o, w.keys.choose(w.rng))
 	case opBatch:
 		return o, w.batch()
+	case opPublish:
+		err := w.publish()
+		w.count(err)
+		return o, err
 	default:
 		return o, fmt.Errorf("no such operation: %d", o)
 	}
@@ -191,6 +197,21 @@ func (w *worker) put(key int64) error {
 	return w.write(http.MethodPut)
 }
 
+// publish writes a new document that says when it was sent.
+func (w *worker) publish() error {
+	c := w.call
+	w.docPath(w.keys.insert())
+	c.body = append(c.body, '{')
+	c.body = append(c.body, sentMember...)
+	c.body = strconv.AppendInt(c.body, time.Now().UnixNano(), 10)
+	c.body = append(c.body, ',')
+	at := len(c.body)
+	c.body = w.content.appendDocument(c.body, w.rng)
+	c.body = slices.Delete(c.body, at, at+1) // its brace
+	c.req.Header.SetContentType(mediaJSON)
+	return w.write(http.MethodPut)
+}
+
 const mediaJSON = "application/json"
 
 // write sends a request that writes what is in the body.
@@ -208,12 +229,12 @@ func (w *worker) write(method string) error {
 	return err
 }
 
-// count keeps the books of counters.
+// count keeps the books of what is checked.
 func (w *worker) count(err error) {
 	var f *failure
 	switch {
 	case err == nil:
-		w.incremented.Add(1)
+		w.counted.Add(1)
 	case errors.As(err, &f) && !f.refused():
 		w.unknown.Add(1)
 	}

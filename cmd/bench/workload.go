@@ -16,11 +16,12 @@ const (
 	opPush
 	opPop
 	opBatch
+	opPublish // a new document that says when it was sent
 	opCount
 )
 
 var opNames = [opCount]string{
-	"read", "update", "insert", "scan", "read-modify-write", "increment", "push", "pop", "batch",
+	"read", "update", "insert", "scan", "read-modify-write", "increment", "push", "pop", "batch", "publish",
 }
 
 func (o op) String() string { return opNames[o] }
@@ -43,6 +44,8 @@ type Workload struct {
 	documents bool
 	// empty says that nothing is loaded before.
 	empty bool
+	// feeds says that Config.Readers follow the collection's changes.
+	feeds bool
 }
 
 type share struct {
@@ -75,6 +78,8 @@ var Workloads = []Workload{
 	{Name: "list", About: "pushes to the ends of lists and removals from their fronts", keys: KeysUniform,
 		mix: []share{{opPush, 50}, {opPop, 50}}, records: queues, documents: true},
 	{Name: "batch", About: "changes of several documents at once", keys: KeysUniform, mix: []share{{opBatch, 100}}, empty: true},
+	{Name: "feed", About: "new documents, which --readers change feeds follow in all regions", keys: KeysUniform,
+		mix: []share{{opPublish, 100}}, empty: true, feeds: true},
 }
 
 // WorkloadNames are the names of Workloads.
