@@ -215,7 +215,16 @@ func (s *State) extendDoc(cs []*validate.Change, by carrier) (done bool, err err
 	}
 	fresh := make([]*validate.Change, 0, len(cs))
 	known := map[Hash]bool{}
-	has := func(x Hash) bool { return known[x] || h.doc.Has(x) }
+	has := func(x Hash) bool {
+		if known[x] {
+			return true
+		}
+		// The library copies a change to tell whether it is there.
+		if _, found := slices.BinarySearchFunc(s.live.heads, x, compareHashes); found {
+			return true
+		}
+		return h.doc.Has(x)
+	}
 	lengths := map[string]uint64{}
 	var raw []byte
 	heads := s.live.heads
