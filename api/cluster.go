@@ -145,7 +145,7 @@ func (s *Server) putFault(x *exchange, r *http.Request) error {
 	return x.answerJSON(r, http.StatusOK, f)
 }
 
-const faultExample = `{"state": "cut"|"up", "delay": "80ms", "loss": 0.01, "direction": "both"|"in"|"out"}`
+const faultExample = `{"state": "cut"|"up", "delay": "80ms", "loss": 0.01, "direction": "both"|"in"|"out", "for": "30s"}`
 
 // checkJSON refuses what is not JSON, before a decoder that says more about
 // what is in it.

@@ -200,6 +200,15 @@ func (l *line) show(text string) {
 	}
 }
 
+// note tells of something that happened, in a line of its own.
+func (l *line) note(text string) {
+	if l.quiet {
+		return
+	}
+	l.end()
+	fmt.Fprintln(l.a.err, text)
+}
+
 func (l *line) end() {
 	if l.terminal && !l.quiet {
 		fmt.Fprint(l.a.err, "\r\x1b[K")

@@ -99,7 +99,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupBulk, Title: "Move data:"},
 	)
 	for _, c := range []*cobra.Command{
-		newDemo(a), newServe(a), newCerts(a), newBench(a),
+		newDemo(a), newServe(a), newCerts(a), newBench(a), newDrill(a),
 		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newWatchChanges(a), newConflicts(a), newPolicy(a), newHome(a),
 		newStatus(a), newVerify(a),
 		newImport(a), newExport(a), newBackup(a), newRestore(a),

@@ -16,8 +16,11 @@ import (
 // ErrInvalid is wrapped by what Validate and UnmarshalJSON return.
 var ErrInvalid = errors.New("invalid fault")
 
-// MaxDelay is the greatest delay.
-const MaxDelay = time.Minute
+// MaxDelay is the greatest delay, MaxFor the longest time for which a fault is set.
+const (
+	MaxDelay = time.Minute
+	MaxFor   = 24 * time.Hour
+)
 
 // A State says whether anything passes.
 type State string
@@ -51,6 +54,9 @@ type Fault struct {
 	Loss float64
 	// Direction is which way the fault works.
 	Direction Direction
+	// For is how long the fault lasts, from when it is set; after that there is
+	// again the last one that was set without an end. 0 is for good.
+	For time.Duration
 }
 
 // Validate says what is wrong with f. The error wraps ErrInvalid.
@@ -62,6 +68,8 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("%w: direction %q, use \"both\", \"in\" or \"out\"", ErrInvalid, f.Direction)
 	case f.Delay < 0 || f.Delay > MaxDelay:
 		return fmt.Errorf("%w: delay %v, use 0s to %v", ErrInvalid, f.Delay, MaxDelay)
+	case f.For < 0 || f.For > MaxFor:
+		return fmt.Errorf("%w: for %v, use 0s to %v", ErrInvalid, f.For, MaxFor)
 	case f.Loss < 0 || f.Loss > 1 || math.IsNaN(f.Loss):
 		return fmt.Errorf("%w: loss %v, use a share between 0 and 1", ErrInvalid, f.Loss)
 	}
@@ -83,9 +91,10 @@ type form struct {
 	Delay     string    `json:"delay,omitempty"`
 	Loss      float64   `json:"loss"`
 	Direction Direction `json:"direction,omitempty"`
+	For       string    `json:"for,omitempty"`
 }
 
-// MarshalJSON writes all four members.
+// MarshalJSON writes all members, For only if it is set.
 func (f Fault) MarshalJSON() ([]byte, error) {
 	out := form{State: f.State, Delay: f.Delay.String(), Loss: f.Loss, Direction: f.Direction}
 	if out.State == "" {
@@ -94,11 +103,14 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 	if out.Direction == "" {
 		out.Direction = Both
 	}
+	if f.For > 0 {
+		out.For = f.For.String()
+	}
 	return json.Marshal(out)
 }
 
 // UnmarshalJSON reads {"state": "cut"|"up", "delay": "80ms", "loss": 0.01,
-// "direction": "both"|"in"|"out"}. Members that are left out are as in the zero
+// "direction": "both"|"in"|"out", "for": "30s"}. Members that are left out are as in the zero
 // Fault, others are refused. The error wraps ErrInvalid.
 func (f *Fault) UnmarshalJSON(b []byte) error {
 	var in form
@@ -115,6 +127,12 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 		var err error
 		if out.Delay, err = time.ParseDuration(in.Delay); err != nil {
 			return fmt.Errorf("%w: delay %q, use a number with a unit, such as \"80ms\"", ErrInvalid, in.Delay)
+		}
+	}
+	if in.For != "" {
+		var err error
+		if out.For, err = time.ParseDuration(in.For); err != nil {
+			return fmt.Errorf("%w: for %q, use a number with a unit, such as \"30s\"", ErrInvalid, in.For)
 		}
 	}
 	if err := out.Validate(); err != nil {

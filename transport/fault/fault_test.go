@@ -159,6 +159,34 @@ func TestCutEndsTheLinkAndHealingBringsItBack(t *testing.T) {
 	})
 }
 
+// A fault with an end heals by itself, back to what was set before for good.
+func TestFaultEndsByItself(t *testing.T) {
+	pair(t, func(t *testing.T, a, b *side) {
+		slow := fault.Fault{Delay: time.Millisecond}
+		set(t, a, "b", slow)
+		set(t, a, "b", fault.Fault{State: fault.Cut, For: time.Minute})
+		time.Sleep(30 * time.Second)
+		set(t, a, "b", fault.Fault{State: fault.Cut, For: time.Minute}) // it begins anew
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if a.link != nil || b.link != nil {
+			t.Fatal("the link is back too soon")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if a.link == nil || b.link == nil || a.Faults()["b"] != slow {
+			t.Fatalf("the link is not back as it was: %+v", a.Faults())
+		}
+		set(t, a, "b", fault.Fault{State: fault.Cut, For: time.Minute})
+		set(t, a, "b", fault.Fault{State: fault.Cut}) // for good
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if a.link != nil {
+			t.Error("what was cut for good has healed")
+		}
+	})
+}
+
 func TestOneWayCut(t *testing.T) {
 	for _, dir := range []fault.Direction{fault.In, fault.Out} {
 		pair(t, func(t *testing.T, a, b *side) {
@@ -305,10 +333,10 @@ func TestLossIsOfLiveMessagesAndRepeatable(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	var f fault.Fault
-	if err := json.Unmarshal([]byte(`{"state":"cut","delay":"80ms","loss":0.01,"direction":"in"}`), &f); err != nil {
+	if err := json.Unmarshal([]byte(`{"state":"cut","delay":"80ms","loss":0.01,"direction":"in","for":"30s"}`), &f); err != nil {
 		t.Fatal(err)
 	}
-	if want := (fault.Fault{State: fault.Cut, Delay: 80 * time.Millisecond, Loss: 0.01, Direction: fault.In}); f != want {
+	if want := (fault.Fault{State: fault.Cut, Delay: 80 * time.Millisecond, Loss: 0.01, Direction: fault.In, For: 30 * time.Second}); f != want {
 		t.Errorf("got %+v", f)
 	}
 	b, err := json.Marshal(fault.Fault{})
@@ -317,7 +345,7 @@ func TestJSON(t *testing.T) {
 	}
 	for _, bad := range []string{
 		`{"state":"down"}`, `{"delay":"80"}`, `{"delay":"-1s"}`, `{"delay":"2h"}`, `{"loss":1.5}`, `{"loss":-1}`,
-		`{"direction":"left"}`, `{"stat":"cut"}`, `[]`, `{"state":1}`,
+		`{"direction":"left"}`, `{"for":"30"}`, `{"for":"-1s"}`, `{"for":"25h"}`, `{"stat":"cut"}`, `[]`, `{"state":1}`,
 	} {
 		g := f
 		if err := json.Unmarshal([]byte(bad), &g); !errors.Is(err, fault.ErrInvalid) || g != f {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/meridiandb/meridian/transport"
 	"github.com/meridiandb/meridian/transport/wire"
@@ -18,11 +19,13 @@ var ErrCut = errors.New("link is cut")
 type Transport struct {
 	inner transport.Transport
 
-	mu     sync.Mutex
-	rand   *rand.Rand
-	peers  map[string]transport.Endpoint
-	faults map[string]Fault
-	redial map[string]bool // has been cut, so whoever can dials again
+	mu      sync.Mutex
+	rand    *rand.Rand
+	peers   map[string]transport.Endpoint
+	faults  map[string]Fault
+	lasting map[string]Fault // the last that were set without an end
+	ends    map[string]*time.Timer
+	redial  map[string]bool // has been cut, so whoever can dials again
 }
 
 var _ transport.Transport = (*Transport)(nil)
@@ -31,8 +34,10 @@ var _ transport.Transport = (*Transport)(nil)
 func Wrap(inner transport.Transport, seed uint64) *Transport {
 	return &Transport{
 		inner: inner, rand: rand.New(rand.NewPCG(seed, 0)),
-		faults: make(map[string]Fault),
-		redial: make(map[string]bool),
+		faults:  make(map[string]Fault),
+		lasting: make(map[string]Fault),
+		ends:    make(map[string]*time.Timer),
+		redial:  make(map[string]bool),
 	}
 }
 
@@ -46,6 +51,30 @@ func (t *Transport) Set(region string, f Fault) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if end := t.ends[region]; end != nil {
+		end.Stop()
+		delete(t.ends, region)
+	}
+	if f.For == 0 {
+		t.lasting[region] = f
+	} else {
+		var end *time.Timer
+		end = time.AfterFunc(f.For, func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if t.ends[region] == end { // there is no later one
+				delete(t.ends, region)
+				t.set(region, t.lasting[region])
+			}
+		})
+		t.ends[region] = end
+	}
+	t.set(region, f)
+	return nil
+}
+
+// set puts a fault in place. The lock is held.
+func (t *Transport) set(region string, f Fault) {
 	before := t.faults[region]
 	t.faults[region] = f
 	if f.IsZero() {
@@ -55,7 +84,6 @@ func (t *Transport) Set(region string, f Fault) error {
 		t.redial[region] = true
 		t.setPeers()
 	}
-	return nil
 }
 
 // Faults returns the faults that there are, by region.
@@ -96,7 +124,15 @@ func (t *Transport) Peers() map[string]transport.PeerState { return t.inner.Peer
 func (t *Transport) Addr() string { return t.inner.Addr() }
 
 // Close implements transport.Transport.
-func (t *Transport) Close() error { return t.inner.Close() }
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	for _, end := range t.ends {
+		end.Stop()
+	}
+	clear(t.ends)
+	t.mu.Unlock()
+	return t.inner.Close()
+}
 
 // Run implements transport.Transport.
 func (t *Transport) Run(ctx context.Context, h transport.Handler) error {
