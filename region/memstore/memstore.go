@@ -52,6 +52,7 @@ type Store struct {
 	failed  error
 	bytes   int64
 	commits uint64
+	slow    time.Duration
 }
 
 var _ store.Store = (*Store)(nil)
@@ -63,6 +64,13 @@ func with(r *records, bytes int64) *Store {
 	s := &Store{shown: r, durable: r, bytes: bytes}
 	s.view.s = s
 	return s
+}
+
+// Slow makes each commit from now on take so long, as on a slow disk.
+func (s *Store) Slow(commit time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slow = commit
 }
 
 // FailNext makes the next commit that is not refused for its size fail. Further
@@ -106,6 +114,12 @@ func (s *Store) Commits() uint64 {
 func (s *Store) Commit(b *store.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
+	}
+	s.mu.Lock()
+	slow := s.slow
+	s.mu.Unlock()
+	if slow > 0 {
+		<-time.After(slow)
 	}
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
