@@ -36,8 +36,12 @@ func (s *Store) Commit(b *store.Batch) error {
 	} else if err != nil {
 		return s.fail(err)
 	}
-	x := s.expand(record.Ops(b))
-	err := s.commitWrites(x.writes)
+	log, err := s.logCommit(b)
+	if err != nil {
+		return s.fail(err)
+	}
+	x := s.expand(append(record.Ops(b), log.ops...))
+	err = s.commitWrites(x.writes)
 	if errors.Is(err, badger.ErrTxnTooBig) {
 		err = s.commitStaged(x.writes)
 	}
@@ -48,6 +52,7 @@ func (s *Store) Commit(b *store.Batch) error {
 		return s.fail(err)
 	}
 	x.done()
+	log.done()
 	s.acknowledge()
 	return nil
 }

@@ -12,6 +12,9 @@
 // carries out what is marked and drops what is not. Badger does not sync its
 // folder when it starts a new journal, so Commit does, before it returns.
 //
+// What a batch appends to the log of one replica is one record, a segment (see
+// log.go): it costs one insertion, and cutting it off another.
+//
 // Values above half a megabyte are cut into chunks, so that nothing goes to
 // Badger's value log: it would need collecting, and finds its garbage late.
 //

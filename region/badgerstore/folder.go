@@ -28,9 +28,9 @@ var (
 const (
 	// formatVersion is the version of the folder's layout and of the records in
 	// it. It is raised when an older Meridian could not read what a newer writes.
-	formatVersion = 2
+	formatVersion = 3
 	// oldestFormat is the first format that can still be read.
-	oldestFormat  = 2
+	oldestFormat  = 3
 	formatFile    = "FORMAT"
 	newFormatFile = formatFile + ".new"
 	formatPrefix  = "meridian store "

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -67,14 +68,14 @@ func wantRefused(t *testing.T, dir string, want error, says ...string) {
 
 func TestFolderOfANewerFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, formatFile), "meridian store 3\n")
-	wantRefused(t, dir, ErrNewerFormat, dir, "format 3", "up to 2")
+	writeFile(t, filepath.Join(dir, formatFile), fmt.Sprintf("%s%d\n", formatPrefix, formatVersion+1))
+	wantRefused(t, dir, ErrNewerFormat, dir, fmt.Sprint("format ", formatVersion+1), fmt.Sprint("up to ", formatVersion))
 }
 
 func TestFolderOfAnOlderFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, formatFile), "meridian store 1\n")
-	wantRefused(t, dir, ErrOlderFormat, dir, "format 1", "export it")
+	writeFile(t, filepath.Join(dir, formatFile), fmt.Sprintf("%s%d\n", formatPrefix, oldestFormat-1))
+	wantRefused(t, dir, ErrOlderFormat, dir, fmt.Sprint("format ", oldestFormat-1), "export it")
 }
 
 func TestFolderThatIsNotOursIsRefused(t *testing.T) {
@@ -105,7 +106,9 @@ func TestFolderMayBeEmptyNewOrHalfMade(t *testing.T) {
 		func(dir string) { writeFile(t, filepath.Join(dir, "lost+found", "x"), "") },
 		func(dir string) { writeFile(t, filepath.Join(dir, newFormatFile), "merid") },
 		func(dir string) { writeFile(t, filepath.Join(dir, lockFile), "1\n") },
-		func(dir string) { writeFile(t, filepath.Join(dir, formatFile), "meridian store 2\n") },
+		func(dir string) {
+			writeFile(t, filepath.Join(dir, formatFile), fmt.Sprintf("%s%d\n", formatPrefix, formatVersion))
+		},
 	} {
 		dir := t.TempDir()
 		prepare(dir)

@@ -195,27 +195,3 @@ func (v view) Version(key store.DocKey, tag string, now time.Time) ([]byte, erro
 	}
 	return out, err
 }
-
-// Log implements store.Reader.
-func (v view) Log(replica crdt.ReplicaID, from, to uint64) iter.Seq2[store.LogEntry, error] {
-	prefix := record.AppendLogPrefix(nil, replica)
-	start := record.AppendLogKey(nil, crdt.Dot{Replica: replica, Seq: from})
-	return entries(v, prefix, start, func(key, value []byte) (e store.LogEntry, last bool, err error) {
-		e.Dot = record.LogDot(key)
-		if e.Dot.Seq > to {
-			return e, true, nil
-		}
-		e.Chain, e.Change, err = record.Log(value)
-		return e, false, err
-	})
-}
-
-// LogChain implements store.Reader.
-func (v view) LogChain(dot crdt.Dot) (chain [store.ChainSize]byte, ok bool, err error) {
-	value, err := v.get(record.AppendLogKey(nil, dot))
-	if value == nil || err != nil {
-		return chain, false, err
-	}
-	chain, _, err = record.Log(value)
-	return chain, err == nil, err
-}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/store"
 )
 
@@ -34,6 +35,8 @@ type Store struct {
 	nextMem int
 	// large has the number of chunks of each value that is in chunks.
 	large map[string]int
+	// tips are the greatest numbers of the replicas whose log was written.
+	tips map[crdt.ReplicaID]uint64
 
 	mu     sync.Mutex
 	idle   sync.Cond // active became 0 after closed
@@ -73,7 +76,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock, tips: map[crdt.ReplicaID]uint64{}}
 	s.view.s = s
 	s.idle.L = &s.mu
 	if err := s.openBadger(); err != nil {

@@ -133,7 +133,7 @@ func (s *Store) Commit(b *store.Batch) error {
 
 	next := s.shown.Copy()
 	bytes := s.bytes
-	for _, op := range record.Ops(b) {
+	for _, op := range append(record.Ops(b), record.LogOps(b)...) {
 		key := string(op.Key)
 		var old entry
 		var had bool

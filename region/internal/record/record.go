@@ -3,7 +3,7 @@
 //
 //	m name                                 meta      value
 //	d incarnation id                       document  state
-//	l replica seq                          log       chain change
+//	l replica seq                          log       chain change, or as a store has it
 //	v incarnation len(id) id slot          version   expires len(tag) tag state
 //
 // An incarnation is a dot: 16 bytes of replica, 8 of sequence number. Numbers in
@@ -152,8 +152,8 @@ func Log(value []byte) (chain [store.ChainSize]byte, change []byte, err error) {
 	return [store.ChainSize]byte(value), value[store.ChainSize:], nil
 }
 
-// Ops returns what a checked batch does, in the order in which it counts. Values
-// may share the batch's memory.
+// Ops returns what a checked batch does but for the log, in the order in which it
+// counts. Values may share the batch's memory.
 func Ops(b *store.Batch) []Op {
 	size, records := layout(b)
 	ops := make([]Op, 0, records)
@@ -177,25 +177,26 @@ func Ops(b *store.Batch) []Op {
 		buf = appendVersion(buf, v)
 		ops = append(ops, Op{Key: key, Value: take(at), Expires: v.Expires, Mark: Mark(v.Tag)})
 	}
-	for i := range b.Log {
-		l := &b.Log[i]
-		at := len(buf)
-		buf = AppendLogKey(buf, l.Dot)
-		key := take(at)
-		at = len(buf)
-		buf = append(append(buf, l.Chain[:]...), l.Change...)
-		ops = append(ops, Op{Key: key, Value: take(at)})
-	}
 	for name, value := range b.Meta {
 		at := len(buf)
 		buf = AppendMetaKey(buf, name)
 		ops = append(ops, Op{Key: take(at), Value: value, Remove: value == nil})
 	}
+	return ops
+}
+
+// LogOps returns what a checked batch does to the log, a record for each entry, in
+// the order in which it counts.
+func LogOps(b *store.Batch) []Op {
+	ops := make([]Op, 0, len(b.Log))
+	for i := range b.Log {
+		l := &b.Log[i]
+		value := append(append(make([]byte, 0, store.ChainSize+len(l.Change)), l.Chain[:]...), l.Change...)
+		ops = append(ops, Op{Key: AppendLogKey(nil, l.Dot), Value: value})
+	}
 	for _, s := range b.TrimLog {
 		for n, seq := spanLen(s), s.From; n > 0; n, seq = n-1, seq+1 {
-			at := len(buf)
-			buf = AppendLogKey(buf, crdt.Dot{Replica: s.Replica, Seq: seq})
-			ops = append(ops, Op{Key: take(at), Remove: true})
+			ops = append(ops, Op{Key: AppendLogKey(nil, crdt.Dot{Replica: s.Replica, Seq: seq}), Remove: true})
 		}
 	}
 	return ops
@@ -219,19 +220,10 @@ func layout(b *store.Batch) (size, records int) {
 		size += 1 + dotSize + 2 + len(v.Key.ID) + 4
 		size += expiresSize + binary.MaxVarintLen64 + len(v.Tag) + len(v.State)
 	}
-	for i := range b.Log {
-		size += 1 + dotSize + store.ChainSize + len(b.Log[i].Change)
-	}
 	for name := range b.Meta {
 		size += 1 + len(name)
 	}
-	records = len(b.Docs) + len(b.Versions) + len(b.Log) + len(b.Meta)
-	for _, s := range b.TrimLog {
-		n := spanLen(s)
-		size += n * (1 + dotSize)
-		records += n
-	}
-	return size, records
+	return size, len(b.Docs) + len(b.Versions) + len(b.Meta)
 }
 
 // DocsStart is the key from which a scan of documents under prefix and after an
