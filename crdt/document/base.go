@@ -177,10 +177,8 @@ func (ed *editor) takeBack(cells []cellRef) error {
 // inPresent makes an operation in the present and in the mutation only.
 func (ed *editor) inPresent(o op) error {
 	a := applier{doc: ed.p, own: ed.p.own, dot: ed.hd.Dot, stamp: ed.hd.Stamp, n: ed.n}
-	if err := a.do(&o); err != nil {
-		return err
-	}
-	ed.n = a.n
 	ed.ops = append(ed.ops, o)
-	return nil
+	err := a.do(&ed.ops[len(ed.ops)-1])
+	ed.n = a.n
+	return err
 }

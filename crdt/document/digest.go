@@ -3,6 +3,7 @@ package document
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -22,6 +23,10 @@ func allKeys(m *mapNode) []string {
 
 // digester writes what every replica with the same changes holds: nothing dead,
 // and nothing of how a list's positions hang together, which trimming changes.
+//
+// A map's entries are written as the sum of their hashes, and each entry
+// remembers its own until it is changed: so a write costs what it changes, and
+// not what the document has.
 type digester struct{ b []byte }
 
 // What is digested is thrown away, so its buffer is used again.
@@ -35,6 +40,43 @@ func (w *digester) release() {
 		w.b = w.b[:0]
 		digesters.Put(w)
 	}
+}
+
+// An entrySum is the hash of a map's entry, of its name and all below it. The zero
+// one is not known.
+type entrySum struct{ hi, lo uint64 }
+
+// entry returns the hash of the entry key of a map, which shows something.
+func (w *digester) entry(key string, s *slot) entrySum {
+	if s.sum != (entrySum{}) {
+		return s.sum
+	}
+	start := len(w.b)
+	w.uint(uint64(len(key)))
+	w.b = append(w.b, key...)
+	w.slot(s)
+	full := sha256.Sum256(w.b[start:])
+	w.b = w.b[:start]
+	s.sum = entrySum{binary.BigEndian.Uint64(full[:]), binary.BigEndian.Uint64(full[8:])}
+	return s.sum
+}
+
+// entries writes how many entries a map shows, and the sum of their hashes.
+func (w *digester) entries(m *mapNode) {
+	n := uint64(0)
+	var sum entrySum
+	for key, s := range m.children {
+		if !s.alive() {
+			continue
+		}
+		e := w.entry(key, s)
+		var carry uint64
+		n++
+		sum.lo, carry = bits.Add64(sum.lo, e.lo, 0)
+		sum.hi, _ = bits.Add64(sum.hi, e.hi, carry)
+	}
+	w.uint(n)
+	w.b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(w.b, sum.hi), sum.lo)
 }
 
 func (w *digester) uint(n uint64) { w.b = binary.AppendUvarint(w.b, n) }
@@ -60,15 +102,9 @@ func (w *digester) slot(s *slot) {
 		w.b = value.AppendBinary(w.b, x.v)
 	}
 	if s.m.alive() {
-		keys := s.m.keys()
 		w.uint(uint64(kindMap))
 		w.marks(s.m.presence)
-		w.uint(uint64(len(keys)))
-		for _, k := range keys {
-			w.uint(uint64(len(k)))
-			w.b = append(w.b, k...)
-			w.slot(s.m.children[k])
-		}
+		w.entries(s.m)
 	}
 	if s.l.alive() {
 		nodes := s.l.shown()

@@ -41,6 +41,28 @@ type Doc struct {
 	// size is how long the encoding was at last, and what came on top since,
 	// counted generously.
 	size int
+	// prepared is what the document will be once what was prepared last is applied.
+	prepared *prepared
+}
+
+// What a writer has prepared was applied to a fork on the way: that is what the
+// document becomes when the mutation is applied to it.
+type prepared struct {
+	dot     crdt.Dot
+	payload []byte
+	doc     *Doc
+}
+
+// become makes d what it was prepared to be, if m is the mutation that was
+// prepared last. Heads are up to the caller.
+func (d *Doc) become(hd crdt.Header, m *crdt.Mutation) bool {
+	p := d.prepared
+	if p == nil || p.dot != hd.Dot || len(p.payload) != len(m.Payload) || &p.payload[0] != &m.Payload[0] {
+		return false
+	}
+	d.own, d.root, d.garbage, d.barrier = p.doc.own, p.doc.root, p.doc.garbage, p.doc.barrier
+	d.size += grown(m.Payload)
+	return true
 }
 
 var _ crdt.State = (*Doc)(nil)
@@ -115,6 +137,10 @@ func (d *Doc) Apply(hd crdt.Header, m crdt.Mutation) error {
 			d.heads = f.heads
 		}
 		return err
+	}
+	if d.become(hd, &m) {
+		d.heads, d.prepared = f.heads, nil
+		return nil
 	}
 	if err := f.apply(hd, m); err != nil {
 		return err

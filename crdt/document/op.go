@@ -235,7 +235,8 @@ func (a *applier) add(s *setNode, members []any) {
 	for _, v := range members {
 		k := memberKey(v)
 		m := s.members[k]
-		s.members[k] = member{v, addMark(m.marks, a.next())}
+		// The writer's own value is not to change what it has become part of.
+		s.members[k] = member{value.Clone(v), addMark(m.marks, a.next())}
 	}
 }
 

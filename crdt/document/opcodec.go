@@ -380,8 +380,9 @@ func decodeOps(hd crdt.Header, b []byte, do func(o *op) error) error {
 	if f := d.r.Byte(); f != payloadFormat {
 		return corrupt("payload format %d is not known here", f)
 	}
+	var o op
 	for range d.r.Count(maxItems, 3) {
-		var o op
+		o = op{}
 		if d.op(&o); d.r.Err() != nil {
 			break
 		}

@@ -9,6 +9,10 @@ import (
 	"github.com/meridiandb/meridian/crdt/value"
 )
 
+// fewOps is how many operations most edits need at the most: a value is removed,
+// and another one put in its place.
+const fewOps = 2
+
 // Prepare implements [crdt.State].
 //
 // An edit on a document that does not exist: a put, a merge patch and operations
@@ -29,7 +33,7 @@ func (d *Doc) Prepare(e crdt.Edit, hd crdt.Header, resolve crdt.Resolve, l crdt.
 	if e.Kind == crdt.EditDelete || e.Kind == crdt.EditResolve && e.Value == nil && e.Mode != crdt.NotDelete && len(e.Path) == 0 {
 		return d.prepareDelete(e)
 	}
-	ed := &editor{hd: hd, resolve: resolve, limits: l}
+	ed := &editor{hd: hd, resolve: resolve, limits: l, ops: make([]op, 0, fewOps)}
 	m := crdt.Mutation{Type: crdt.TypeDocument, Context: d.heads.Dots()}
 	var err error
 	switch {
@@ -51,6 +55,9 @@ func (d *Doc) Prepare(e crdt.Edit, hd crdt.Header, resolve crdt.Resolve, l crdt.
 	}
 	if err := d.checkLimits(ed, &m); err != nil {
 		return crdt.Mutation{}, err
+	}
+	if len(m.Payload) > 0 {
+		d.prepared = &prepared{hd.Dot, m.Payload, ed.p}
 	}
 	return m, nil
 }

@@ -25,6 +25,9 @@ type slot struct {
 	l       *list
 	s       *setNode
 	c       *counter
+	// sum is the digest of the entry of a map that the slot is, 0 if it is not
+	// known. Whoever changes what a slot shows has taken it from its owner for that.
+	sum entrySum
 }
 
 // A scalar is one of the concurrent values of a multi-value register: null, a
@@ -59,10 +62,11 @@ func (o *owner) slot(s *slot) *slot {
 	case s == nil:
 		return &slot{own: o}
 	case s.own == o:
+		s.sum = entrySum{}
 		return s
 	}
 	c := *s
-	c.own = o
+	c.own, c.sum = o, entrySum{}
 	return &c
 }
 

@@ -26,6 +26,7 @@ import (
 // against the inherited key as they would have against the dead position. One
 // with two children stays, so fewer positions are dead than live.
 func (d *Doc) Trim(stable crdt.Vector) (changed bool) {
+	d.prepared = nil
 	changed = d.heads.Trim(stable)
 	if !d.heads.Known() {
 		changed = changed || !d.root.empty()
