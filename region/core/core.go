@@ -360,8 +360,7 @@ func (c *Core) roomForOthers() bool {
 
 // room reports whether the batch may grow further.
 func (c *Core) room() bool {
-	// Each document comes with the digest of its bucket.
-	records := 2*len(c.dirty) + len(c.batch.Docs) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
+	records := len(c.dirty) + len(c.batch.Docs) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
 	return c.cost < c.cfg.Limits.BatchBytes && records < store.FastBatchRecords
 }
 

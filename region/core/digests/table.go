@@ -3,8 +3,7 @@
 package digests
 
 import (
-	"encoding/binary"
-	"fmt"
+	"cmp"
 	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -12,113 +11,137 @@ import (
 	"github.com/meridiandb/meridian/region/store"
 )
 
-// A Table has the digests of a store: those of the collections in memory, those
-// of the buckets in meta records. It is used by one goroutine, the owner's: a
+// A Table has the digests of a store. It is used by one goroutine, the owner's: a
 // step begins with Begin and ends with Finish, which puts what has changed into
 // the step's batch.
+//
+// A batch writes one record, whatever it changes: the journal, with the new digests
+// of the buckets that changed. Its records are used in turn. When all were, or many
+// groups of buckets have changed, a batch writes these groups, each a record, and
+// the journal begins anew: a checkpoint.
 type Table struct {
 	reader      store.Reader
 	total       digest.Digest
 	collections map[crdt.Dot]digest.Digest
-	// buckets are those that were used lately, dirty those that the store does
-	// not have like that yet.
-	buckets map[bucketKey]digest.Digest
-	dirty   map[bucketKey]struct{}
+	// groups are those that were used lately; those in unsaved have changed since
+	// the checkpoint.
+	groups  map[groupKey]*group
+	unsaved map[groupKey]struct{}
+	// changed are the buckets of the step.
+	changed map[bucketKey]struct{}
 	batch   *store.Batch
+	// batches is how many batches have changed anything, saved up to which of
+	// them the groups' records are.
+	batches, saved uint64
+}
+
+// A group is the digests of the buckets of a group.
+type group [digest.GroupBuckets]digest.Digest
+
+type groupKey struct {
+	collection crdt.Dot
+	group      int
 }
 
 type bucketKey struct {
-	collection crdt.Dot
-	bucket     int
+	groupKey
+	bucket int // within the group
 }
 
-// maxCached bounds the buckets in memory, of about 100 bytes each: when there
-// are more at the beginning of a step, all are read anew.
-const maxCached = 1 << 16
-
-// Prefix is the beginning of the names of the meta records.
-const Prefix = "digest/"
+func keyOf(collection crdt.Dot, bucket int) bucketKey {
+	return bucketKey{groupKey{collection, bucket / digest.GroupBuckets}, bucket % digest.GroupBuckets}
+}
 
 const (
-	nameSize     = len(Prefix) + 16 + 8 + 2
-	bucketFormat = 1
+	// maxCached bounds the groups in memory, of 2.5 KB each, beside those that
+	// are not saved.
+	maxCached = 1024
+	// journalRecords is how many records the journal has.
+	journalRecords = 256
+	// maxUnsaved is how many groups have to have changed for a checkpoint, and
+	// maxJournalled how many buckets of one batch.
+	maxUnsaved    = 256
+	maxJournalled = 2048
 )
 
-func (k bucketKey) name() string {
-	b := appendCollection(make([]byte, 0, nameSize), k.collection)
-	return string(binary.BigEndian.AppendUint16(b, uint16(k.bucket)))
-}
-
-func appendCollection(b []byte, c crdt.Dot) []byte {
-	b = append(append(b, Prefix...), c.Replica[:]...)
-	return binary.BigEndian.AppendUint64(b, c.Seq)
-}
-
-func parseName(name string) (bucketKey, error) {
-	if len(name) != nameSize {
-		return bucketKey{}, fmt.Errorf("%w: digest under a name of %d bytes", store.ErrCorrupt, len(name))
-	}
-	b := []byte(name[len(Prefix):])
-	k := bucketKey{
-		collection: crdt.Dot{Replica: crdt.ReplicaID(b[:16]), Seq: binary.BigEndian.Uint64(b[16:])},
-		bucket:     int(binary.BigEndian.Uint16(b[24:])),
-	}
-	if k.bucket >= digest.Buckets {
-		return k, fmt.Errorf("%w: digest of bucket %d", store.ErrCorrupt, k.bucket)
-	}
-	return k, nil
-}
-
-func encodeBucket(d digest.Digest) []byte {
-	return d.Append(append(make([]byte, 0, 1+digest.Size), bucketFormat))
-}
-
-func decodeBucket(b []byte) (digest.Digest, error) {
-	r := crdt.NewReader(b)
-	if f := r.Byte(); f != bucketFormat {
-		return digest.Digest{}, fmt.Errorf("%w: digest of format %d", store.ErrCorrupt, f)
-	}
-	d := digest.Read(r)
-	if err := r.Done(); err != nil {
-		return d, fmt.Errorf("%w: digest: %w", store.ErrCorrupt, err)
-	}
-	return d, nil
-}
-
-// Open reads the sums of a store's collections.
+// Open reads the digests of a store.
 func Open(reader store.Reader) (*Table, error) {
 	t := &Table{
-		reader: reader, collections: map[crdt.Dot]digest.Digest{},
-		buckets: map[bucketKey]digest.Digest{}, dirty: map[bucketKey]struct{}{},
+		reader: reader, collections: map[crdt.Dot]digest.Digest{}, groups: map[groupKey]*group{},
+		unsaved: map[groupKey]struct{}{}, changed: map[bucketKey]struct{}{},
 	}
-	for e, err := range reader.MetaRange(Prefix, "") {
+	for e, err := range reader.MetaRange(groupPrefix, "") {
 		if err != nil {
 			return nil, err
 		}
-		k, err := parseName(e.Name)
+		k, g, err := decodeGroup(e)
 		if err != nil {
 			return nil, err
 		}
-		d, err := decodeBucket(e.Value)
-		if err != nil {
-			return nil, err
+		for _, d := range g {
+			t.add(k.collection, digest.Digest{}, d)
 		}
-		t.add(k.collection, d)
+	}
+	record, err := reader.Meta(savedName)
+	if err == nil && record != nil {
+		t.saved, err = decodeSaved(record)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.batches = t.saved
+	journal, err := t.journal()
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range journal {
+		t.batches = j.batch
+		for _, c := range j.changes {
+			if err := t.set(c.key, c.digest); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return t, nil
 }
 
-func (t *Table) add(collection crdt.Dot, d digest.Digest) {
-	t.total = t.total.Plus(d)
-	t.collections[collection] = t.collections[collection].Plus(d)
+// journal reads what was written since the checkpoint, in order.
+func (t *Table) journal() ([]journalled, error) {
+	var journal []journalled
+	for e, err := range t.reader.MetaRange(journalPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		j, err := decodeJournal(e.Value)
+		if err != nil {
+			return nil, err
+		}
+		if j.batch > t.saved {
+			journal = append(journal, j)
+		}
+	}
+	slices.SortFunc(journal, func(a, b journalled) int { return cmp.Compare(a.batch, b.batch) })
+	return journal, nil
+}
+
+func (t *Table) add(collection crdt.Dot, before, after digest.Digest) {
+	t.total = t.total.Minus(before).Plus(after)
+	c := t.collections[collection].Minus(before).Plus(after)
+	if t.collections[collection] = c; c.IsZero() {
+		delete(t.collections, collection)
+	}
 }
 
 // Begin starts a step. The digests of earlier steps have to be durable.
 func (t *Table) Begin(b *store.Batch) {
 	t.batch = b
-	clear(t.dirty)
-	if len(t.buckets) > maxCached {
-		clear(t.buckets)
+	clear(t.changed)
+	if len(t.groups) > maxCached+len(t.unsaved) {
+		for k := range t.groups {
+			if _, ok := t.unsaved[k]; !ok {
+				delete(t.groups, k)
+			}
+		}
 	}
 }
 
@@ -127,61 +150,61 @@ func (t *Table) Replace(key store.DocKey, before, after digest.Digest) error {
 	if before == after {
 		return nil
 	}
-	k := bucketKey{key.Collection, digest.Bucket(key.ID)}
-	d, err := t.bucket(k)
+	k := keyOf(key.Collection, digest.Bucket(key.ID))
+	g, err := t.group(k.groupKey)
 	if err != nil {
 		return err
 	}
-	t.set(k, d, d.Minus(before).Plus(after))
+	return t.set(k, g[k.bucket].Minus(before).Plus(after))
+}
+
+func (t *Table) set(k bucketKey, after digest.Digest) error {
+	g, err := t.group(k.groupKey)
+	if err != nil {
+		return err
+	}
+	t.add(k.collection, g[k.bucket], after)
+	g[k.bucket] = after
+	t.unsaved[k.groupKey] = struct{}{}
+	t.changed[k] = struct{}{}
 	return nil
 }
 
-func (t *Table) set(k bucketKey, before, after digest.Digest) {
-	t.buckets[k] = after
-	t.dirty[k] = struct{}{}
-	c := t.collections[k.collection].Minus(before).Plus(after)
-	if t.collections[k.collection] = c; c.IsZero() {
-		delete(t.collections, k.collection)
+func (t *Table) group(k groupKey) (*group, error) {
+	if g, ok := t.groups[k]; ok {
+		return g, nil
 	}
-	t.total = t.total.Minus(before).Plus(after)
-}
-
-func (t *Table) bucket(k bucketKey) (digest.Digest, error) {
-	if d, ok := t.buckets[k]; ok {
-		return d, nil
-	}
+	g := new(group)
 	b, err := t.reader.Meta(k.name())
+	if err == nil && b != nil {
+		_, g, err = decodeGroup(store.MetaEntry{Name: k.name(), Value: b})
+	}
 	if err != nil {
-		return digest.Digest{}, err
+		return nil, err
 	}
-	var d digest.Digest
-	if b != nil {
-		if d, err = decodeBucket(b); err != nil {
-			return d, err
-		}
-	}
-	t.buckets[k] = d
-	return d, nil
+	t.groups[k] = g
+	return g, nil
 }
-
-// Changed is the number of records that Finish will write.
-func (t *Table) Changed() int { return len(t.dirty) }
 
 // Finish puts what has changed into the batch.
 func (t *Table) Finish() {
-	if len(t.dirty) == 0 {
+	if len(t.changed) == 0 {
 		return
 	}
 	if t.batch.Meta == nil {
 		t.batch.Meta = map[string][]byte{}
 	}
-	for k := range t.dirty {
-		var value []byte
-		if d := t.buckets[k]; !d.IsZero() {
-			value = encodeBucket(d)
-		}
-		t.batch.Meta[k.name()] = value
+	t.batches++
+	if len(t.changed) <= maxJournalled && len(t.unsaved) <= maxUnsaved && t.batches-t.saved <= journalRecords {
+		t.batch.Meta[journalName(t.batches)] = t.encodeJournal()
+		return
 	}
+	for k := range t.unsaved {
+		t.batch.Meta[k.name()] = t.groups[k].encode()
+	}
+	t.batch.Meta[savedName] = encodeSaved(t.batches)
+	t.saved = t.batches
+	clear(t.unsaved)
 }
 
 // Total is the digest of all documents, those of the system collection included.
@@ -208,21 +231,20 @@ func (t *Table) Collections() []Collection {
 // what has changed since.
 func (t *Table) Buckets(collection crdt.Dot) ([]digest.Digest, error) {
 	out := make([]digest.Digest, digest.Buckets)
+	put := func(n int, g *group) { copy(out[n*digest.GroupBuckets:], g[:]) }
 	for e, err := range t.reader.MetaRange(string(appendCollection(nil, collection)), "") {
 		if err != nil {
 			return nil, err
 		}
-		k, err := parseName(e.Name)
+		k, g, err := decodeGroup(e)
 		if err != nil {
 			return nil, err
 		}
-		if out[k.bucket], err = decodeBucket(e.Value); err != nil {
-			return nil, err
-		}
+		put(k.group, g)
 	}
-	for k := range t.dirty {
+	for k := range t.unsaved {
 		if k.collection == collection {
-			out[k.bucket] = t.buckets[k]
+			put(k.group, t.groups[k])
 		}
 	}
 	return out, nil
@@ -230,21 +252,22 @@ func (t *Table) Buckets(collection crdt.Dot) ([]digest.Digest, error) {
 
 // Correct sets the digest of a bucket to what its documents were found to weigh.
 func (t *Table) Correct(collection crdt.Dot, bucket int, d digest.Digest) error {
-	k := bucketKey{collection, bucket}
-	before, err := t.bucket(k)
-	if err == nil && before != d {
-		t.set(k, before, d)
+	k := keyOf(collection, bucket)
+	g, err := t.group(k.groupKey)
+	if err != nil || g[k.bucket] == d {
+		return err
 	}
-	return err
+	return t.set(k, d)
 }
 
 // Clear removes the digests of documents that are all gone, at most left records
 // of the store at a time, and counts those down. Nothing else may have changed
 // in the step.
 func (t *Table) Clear(left *uint64) error {
-	clear(t.buckets)
+	clear(t.groups)
+	clear(t.unsaved)
 	clear(t.collections)
-	t.total = digest.Digest{}
+	t.total, t.batches, t.saved = digest.Digest{}, 0, 0
 	for e, err := range t.reader.MetaRange(Prefix, "") {
 		if err != nil {
 			return err
