@@ -38,6 +38,7 @@
 //     an earlier version: no request of a client is forwarded to or through it.
 //     Version 6 adds [Behind], [SnapshotRequest] and [SnapshotPart]; a peer without
 //     them is not asked for a snapshot. From version 7 on changes may
-//     carry decisions, and earlier versions are refused. Version 8 adds [DocQuery] and
+//     carry decisions, and earlier versions are refused. Version 8, in which digests
+//     have another form so that 7 is refused too, adds [DocQuery] and
 //     [DocReply]; a peer without them is not asked for copies of damaged documents.
 package wire

@@ -13,7 +13,7 @@ const Protocol = "meridian/1"
 // Version is the greatest version of the vocabulary that this package speaks,
 // and MinVersion the least.
 const (
-	MinVersion = 7 // since changes carry decisions
+	MinVersion = 8 // since digests of documents are sums over their entries
 	Version    = 8
 )
 
