@@ -125,6 +125,7 @@ var (
 	homeAway         = &kind{"home-unreachable", 503, "Home cannot be reached", true, "Another region is the strict home of these documents and cannot be reached from here. The request has not been carried out. Wait as long as Retry-After says, or ask a region that reaches the home."}
 	homePending      = &kind{"home-pending", 503, "Home is not established yet", true, "The region is to be the home and is not yet: not all regions are known to have stopped taking writes, or the last writes of the former home have not arrived. Wait as long as Retry-After says."}
 	noAuthority      = &kind{"no-authority", 503, "Home has no authority", false, "The region is home by name, but its store was replaced since, or it has never been heard: what it had taken may be missing. Grant it again: POST /v1/collections/{name}/home."}
+	notMember        = &kind{"not-member", 503, "Not a member", true, "The region was not added to the cluster, so the others refuse it. Add it by POST /v1/cluster/regions/{region} to any of them."}
 	notReady         = &kind{"not-ready", 503, "Not ready", true, "The region does not serve yet, or any more."}
 	stopped          = &kind{"stopped", 503, "Stopping", true, "The region is shutting down. Other regions serve."}
 	damagedKind      = &kind{"document-damaged", 503, "Document is damaged", true, "The region's copy of the document is not what was written. It is repaired from another region within seconds if one can be reached; others serve it meanwhile."}
@@ -140,7 +141,7 @@ var kinds = []*kind{
 	misfit, tooManySiblings, noShare, shareAway, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
 	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber, severalHomes,
 	upgradeRequired,
-	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, homePending, noAuthority, notReady, stopped, damagedKind, storage, timeout, full,
+	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, homePending, noAuthority, notMember, notReady, stopped, damagedKind, storage, timeout, full,
 }
 
 // byError says which problem an error is. The first that matches counts: the
@@ -181,6 +182,7 @@ var byError = []struct {
 	{core.ErrNoAuthority, noAuthority},
 	{core.ErrUnknownReplica, noAuthority},
 	{core.ErrInvalid, invalid},
+	{core.ErrNotMember, notMember},
 	{core.ErrFenced, fenced},
 	{core.ErrCatchingUp, catchingUp},
 	{core.ErrNoQuorum, noQuorum},

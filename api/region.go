@@ -13,6 +13,7 @@ import (
 	"github.com/meridiandb/meridian/region/backup"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/fault"
 )
 
@@ -30,6 +31,11 @@ type Region interface {
 	PutCollection(ctx context.Context, p core.PutCollection) (core.CollectionReceipt, error)
 	// DeleteCollection deletes a collection's documents and then marks it deleted.
 	DeleteCollection(ctx context.Context, name string) (core.CollectionReceipt, error)
+
+	// AddRegion makes a region a member, or changes its address.
+	AddRegion(ctx context.Context, ask core.AddRegion) (core.MemberReceipt, error)
+	// SetTopology changes the shape of the links.
+	SetTopology(ctx context.Context, spec topology.Spec) (core.TopologyReceipt, error)
 
 	// Collection finds a collection by its name, or by its incarnation
 	// written as a dot.

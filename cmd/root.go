@@ -101,7 +101,7 @@ func newRoot(a *app) *cobra.Command {
 	for _, c := range []*cobra.Command{
 		newDemo(a), newServe(a), newCerts(a), newBench(a), newDrill(a),
 		newGet(a), newPut(a), newPatch(a), newDelete(a), newList(a), newVersions(a), newWatchChanges(a), newConflicts(a), newPolicy(a), newHome(a),
-		newStatus(a), newVerify(a),
+		newStatus(a), newRegion(a), newTopology(a), newVerify(a),
 		newImport(a), newExport(a), newBackup(a), newRestore(a),
 		newVersion(a),
 	} {

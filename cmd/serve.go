@@ -31,8 +31,9 @@ A flag goes before a variable, a variable before the file. Paths are relative to
 folder in which the command is run.
 
 The regions of a cluster know each other by certificates: "meridian certs" makes them.
-Give every region the same --cluster, --topology, --hub and --deputies, and in --peers
-all the others.
+Give the first regions the same --cluster, --topology, --hub and --deputies, and in
+--peers all the others. One that "meridian region add" adds later needs --cluster and the
+address of any one member in --peers; it learns the rest.
 
 When the region takes requests, one line on standard output says where. The log goes to
 standard error. SIGINT or SIGTERM ends it: requests that are under way may finish.`
@@ -105,8 +106,8 @@ func (f *serveFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Data, "data", "", "the `folder` of its store; it is made if it is not there (needed)")
 	fs.StringVar(&f.HTTP, "http", node.DefaultHTTP, "the TCP `address` for clients; port 0 takes a free one")
 	fs.StringVar(&f.PeerListen, "peer-listen", node.DefaultPeerListen, "the UDP `address` for the other regions; port 0 takes a free one")
-	fs.Var(&peersValue{&f.Peers}, "peers", "the other `regions` and where they listen for peers: NAME=HOST:PORT,…")
-	fs.StringVar(&f.topology, "topology", string(topology.Mesh), "the `shape` of the links: mesh, ring or star")
+	fs.Var(&peersValue{&f.Peers}, "peers", "the other `regions` and where they listen for peers: NAME=HOST:PORT,…; of a region that was added, any one")
+	fs.StringVar(&f.topology, "topology", string(topology.Mesh), "the `shape` of the links, until \"meridian topology\" changes it: mesh, ring or star")
 	fs.StringVar(&f.Topology.Hub, "hub", "", "the `region` in the middle of a star")
 	fs.StringSliceVar(&f.Topology.Deputies, "deputies", nil, "the `regions` that take the place of a star's hub, in this order")
 	fs.StringVar(&f.Cluster, "cluster", "meridian", "the cluster's `name`, as in the certificates")

@@ -139,16 +139,13 @@ func probeUntil(ctx, deadline context.Context, cl *client.Client, what string) e
 }
 
 func (a *app) printStatus(cl *client.Client, s *client.Cluster, now time.Time) error {
-	shape := s.Topology.Kind
-	if s.Topology.Hub != "" {
-		shape += " around " + s.Topology.Hub
-	}
+	shape := shapeText(s.Topology)
 	var held uint64
 	for _, seq := range s.Vector {
 		held += seq
 	}
 	fmt.Fprintf(a.out, "Cluster %s, %s, %s, seen from %s (%s), which holds %d changes in %s.\n",
-		printable(s.Cluster), count(len(s.Regions)+1, "region"), printable(shape), printable(s.Region), cl.Addr(),
+		printable(s.Cluster), count(len(s.Regions)+1, "region"), shape, printable(s.Region), cl.Addr(),
 		held, byteSize(s.Storage.Records+s.Storage.Journal))
 	if s.Problem != "" {
 		fmt.Fprintf(a.out, "It takes no writes: %s\n", printable(s.Problem))
@@ -181,6 +178,18 @@ func (a *app) printStatus(cl *client.Client, s *client.Cluster, now time.Time) e
 		}
 	}
 	return nil
+}
+
+// shapeText says which shape the links have.
+func shapeText(t client.Topology) string {
+	shape := t.Kind
+	if t.Hub != "" {
+		shape += " around " + t.Hub
+	}
+	if len(t.Deputies) > 0 {
+		shape += ", or " + strings.Join(t.Deputies, ", ")
+	}
+	return printable(shape)
 }
 
 // snapshotLine says how far a region has got that copies another one.

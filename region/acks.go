@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -147,6 +148,13 @@ func (t *ackTracker) holds(region string, v crdt.Vector) bool {
 	return t.have[region].Covers(v)
 }
 
+// retain forgets regions that are members no more.
+func (t *ackTracker) retain(members []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.have, func(name string, _ crdt.Vector) bool { return !slices.Contains(members, name) })
+}
+
 // join makes a waiter, nil if there is nothing to wait for.
 func (t *ackTracker) join(d crdt.Dot, q core.Quorum) (*ackGroup, *ackWaiter) {
 	t.mu.Lock()
@@ -192,13 +200,6 @@ func (t *ackTracker) wait(ctx context.Context, stopped <-chan struct{}, d crdt.D
 	case <-stopped:
 	}
 	return !t.leave(g, w)
-}
-
-// Members names the regions of the cluster, this one included, in order.
-func (r *Region) Members() []string {
-	names := r.cfg.members()
-	slices.Sort(names)
-	return names
 }
 
 // Acked waits until the regions of a resolved quorum hold a change that is

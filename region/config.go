@@ -32,7 +32,9 @@ var (
 type Config struct {
 	// Region is this region's name and Cluster the name of all regions together. Required.
 	Region, Cluster string
-	// Peers are the other regions and where they listen.
+	// Peers are the other regions and where they listen. Once a region was added
+	// to the cluster, who is a member is known from the store, and these are only
+	// where to reach them at first.
 	Peers map[string]string
 	// Topology is the shape of the links. Default mesh.
 	Topology topology.Spec
@@ -142,7 +144,8 @@ func (c *Config) Validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return c.Topology.Validate(c.members())
+	// Whoever is named there may be a member that this region does not know yet.
+	return c.Topology.Check()
 }
 
 func (c *Config) peerNames() []string {
@@ -157,7 +160,7 @@ func (c *Config) members() []string { return append(c.peerNames(), c.Region) }
 
 func (c *Config) core(refused map[crdt.Dot]string) core.Config {
 	return core.Config{
-		Region: c.Region, Cluster: c.Cluster, Members: c.members(), Topology: c.Topology,
+		Region: c.Region, Cluster: c.Cluster, Members: c.members(), Addresses: c.Peers, Topology: c.Topology,
 		StrictCollections: c.StrictCollections, Limits: c.Limits, Timing: c.Timing,
 		Retention: c.Retention,
 		MaxSkew:   c.MaxSkew, NewReplica: c.NewReplica, Refused: refused,

@@ -97,7 +97,7 @@ func (r *Region) Staleness() time.Duration {
 	if oldest.IsZero() || oldest.Before(r.started) {
 		oldest = r.started
 	}
-	if len(r.cfg.Peers) == 0 {
+	if len(r.published.Load().members) == 1 {
 		return 0
 	}
 	return max(r.cfg.Clock().Sub(oldest), 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/store"
-	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport"
 	"github.com/meridiandb/meridian/transport/wire"
 )
@@ -54,6 +54,7 @@ type published struct {
 	replica    crdt.ReplicaID
 	have       crdt.Vector
 	catalog    *core.Catalog
+	members    []string
 	oldestNews time.Time
 	writable   error
 	readable   error
@@ -106,7 +107,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		return nil, err
 	}
 	r.published.Store(&published{
-		replica: c.Replica(), have: c.Have(), catalog: c.Catalog(), writable: ErrStopped, readable: c.Readable(),
+		replica: c.Replica(), have: c.Have(), catalog: c.Catalog(), members: c.Members(), writable: ErrStopped, readable: c.Readable(),
 		conflicts: c.Conflicts(), requests: c.Requests(), changed: make(chan struct{}),
 	})
 	if cfg.Tracing != nil {
@@ -258,7 +259,7 @@ func (o *owner) collect(tick <-chan time.Time) []core.Event {
 		case <-o.ctx.Done():
 			return nil
 		case <-tick:
-			events = append(events, core.Tick{})
+			events = append(o.unknown(), core.Tick{})
 		case s := <-o.submits:
 			events = o.admit(events, s)
 		case e := <-inbound:
@@ -395,7 +396,10 @@ func (o *owner) commit(b *store.Batch) error {
 
 func (o *owner) publish(fx core.Effects) {
 	old := o.published.Load()
-	next := &published{o.core.Replica(), fx.Have, fx.Catalog, fx.OldestNews, fx.Writable, fx.Readable, fx.Conflicts, fx.Requests, old.changed}
+	if !slices.Equal(old.members, fx.Members) {
+		o.acks.retain(fx.Members)
+	}
+	next := &published{o.core.Replica(), fx.Have, fx.Catalog, fx.Members, fx.OldestNews, fx.Writable, fx.Readable, fx.Conflicts, fx.Requests, old.changed}
 	if old.have.Compare(fx.Have) == crdt.Equal {
 		o.published.Store(next)
 		return
@@ -404,17 +408,6 @@ func (o *owner) publish(fx core.Effects) {
 	o.published.Store(next)
 	o.metrics.grew(old.have, fx.Have, fx.Catalog)
 	close(old.changed)
-}
-
-func (o *owner) setPeers(plan topology.Plan) {
-	// All members may dial, since plans made from different observations may
-	// differ; only those of the plan are dialled.
-	peers := make(map[string]transport.Endpoint, len(o.cfg.Peers))
-	for name, addr := range o.cfg.Peers {
-		peers[name] = transport.Endpoint{Addr: addr, Dial: plan.Dials(name)}
-	}
-	o.transport.SetPeers(peers)
-	o.forwards.plan.Store(&plan)
 }
 
 // recover goes on after a failed step, with a new core made from what is

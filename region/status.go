@@ -36,9 +36,11 @@ type ClusterStatus struct {
 	Held     VectorStatus  `json:"held"`
 	Stable   VectorStatus  `json:"stable"`
 	Topology topology.Spec `json:"topology"`
-	Inbox    InboxStatus   `json:"inbox"`
-	Problem  string        `json:"problem,omitempty"`
-	Log      LogStatus     `json:"log"`
+	// Members are all regions, this one included, in the order of names.
+	Members []MemberStatus `json:"members"`
+	Inbox   InboxStatus    `json:"inbox"`
+	Problem string         `json:"problem,omitempty"`
+	Log     LogStatus      `json:"log"`
 	// Snapshot is of one that this region takes of another, if it does.
 	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
 	Storage  StorageStatus   `json:"storage"`
@@ -57,6 +59,34 @@ type ClusterStatus struct {
 	Shares ShareStatus `json:"shares"`
 	// Requests are those under idempotency keys.
 	Requests RequestStatus `json:"requests"`
+}
+
+// States of a MemberStatus.
+const (
+	// MemberJoining was added and has not announced itself, which it does when it
+	// has taken everything in.
+	MemberJoining = "joining"
+	MemberActive  = "member"
+)
+
+// MemberStatus is a region of the cluster.
+type MemberStatus struct {
+	Region string `json:"region"`
+	// Address is where it is dialled from here.
+	Address string `json:"address,omitempty"`
+	State   string `json:"state"`
+}
+
+func (r *Region) memberStatus() []MemberStatus {
+	p := r.published.Load()
+	out := make([]MemberStatus, len(p.members))
+	for i, name := range p.members {
+		out[i] = MemberStatus{Region: name, Address: r.cfg.address(p.catalog, name), State: MemberActive}
+		if m, listed := p.catalog.Member(name); listed && !m.Added.IsZero() && !p.catalog.Announced(name) {
+			out[i].State = MemberJoining
+		}
+	}
+	return out
 }
 
 // ShareStatus tells of the shares of counters with bounds. Waiting is how many
@@ -253,6 +283,7 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 		d.At, d.From = &at, x.From
 		out.Repaired = append(out.Repaired, d)
 	}
+	out.Members = r.memberStatus()
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))

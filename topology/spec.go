@@ -38,6 +38,19 @@ type Spec struct {
 // A spec that became invalid since, because a member was evicted, still makes
 // a plan: what does not exist is passed over.
 func (s Spec) Validate(members []string) error {
+	if err := s.Check(); err != nil || s.Kind != Star {
+		return err
+	}
+	for _, name := range s.central() {
+		if !slices.Contains(members, name) {
+			return fmt.Errorf("%q is not a member, so it cannot be the hub or a deputy", name)
+		}
+	}
+	return nil
+}
+
+// Check reports what is wrong with the spec whoever the members are.
+func (s Spec) Check() error {
 	if _, err := ParseKind(string(s.Kind)); err != nil {
 		return err
 	}
@@ -52,9 +65,6 @@ func (s Spec) Validate(members []string) error {
 	}
 	central := s.central()
 	for i, name := range central {
-		if !slices.Contains(members, name) {
-			return fmt.Errorf("%q is not a member, so it cannot be the hub or a deputy", name)
-		}
 		if slices.Contains(central[:i], name) {
 			return fmt.Errorf("%q is named twice among the hub and its deputies", name)
 		}

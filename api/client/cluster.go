@@ -15,6 +15,8 @@ type Cluster struct {
 	Replica  string   `json:"replica"`
 	Vector   Vector   `json:"vector"`
 	Topology Topology `json:"topology"`
+	// Members are all regions, the one that answers included.
+	Members []Member `json:"members"`
 	// Problem, if any, is why the region takes no writes.
 	Problem string `json:"problem,omitempty"`
 	Inbox   struct {

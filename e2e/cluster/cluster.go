@@ -125,6 +125,21 @@ func Start(tb testing.TB, o Options) *Cluster {
 	return c
 }
 
+// Join makes a region that knows nothing of the cluster but one region and the
+// certificates. It is not started, and nobody was told of it.
+func (c *Cluster) Join(tb testing.TB, region string, via *Node, args ...string) *Node {
+	tb.Helper()
+	MustRun(tb, "certs", "issue", "--dir", c.TLS, "--region", region)
+	n := &Node{Region: region, Data: filepath.Join(c.Dir, region), c: c}
+	n.place(tb, nil)
+	n.args = append([]string{
+		"serve", "--region", region, "--cluster", Name, "--data", n.Data, "--tls-dir", c.TLS,
+		"--http", "127.0.0.1:0", "--peer-listen", n.PeerAddr, "--peers", via.Region + "=" + via.PeerAddr, "--fault-injection",
+	}, args...)
+	c.Nodes = append(c.Nodes, n)
+	return n
+}
+
 // serveArgs are the arguments of serve, but for its HTTP address.
 func (n *Node) serveArgs(o Options) []string {
 	var peers []string

@@ -244,7 +244,12 @@ type Status struct {
 	Vector  map[string]uint64 `json:"vector"`
 	Stable  map[string]uint64 `json:"stable"`
 	Problem string            `json:"problem"`
-	Inbox   struct {
+	// Topology is the shape of the links.
+	Topology struct {
+		Kind string `json:"kind"`
+		Hub  string `json:"hub"`
+	} `json:"topology"`
+	Inbox struct {
 		Changes int `json:"changes"`
 		Bytes   int `json:"bytes"`
 	} `json:"inbox"`

@@ -331,6 +331,10 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 			if r.Err == nil {
 				homes++
 			}
+		case core.MemberReceipt, core.TopologyReceipt:
+			if r.Err == nil {
+				allowed++
+			}
 		}
 	}
 	for _, l := range fx.Batch.Log {
@@ -354,7 +358,7 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 			homes--
 		case strings.HasPrefix(ch.Mutations[0].ID, "h:"):
 			n.w.stats.Granted++
-		case strings.HasPrefix(ch.Mutations[0].ID, "c:"):
+		case strings.HasPrefix(ch.Mutations[0].ID, "c:"), strings.HasPrefix(ch.Mutations[0].ID, "m:"), ch.Mutations[0].ID == "t:":
 			allowed--
 		case ch.Dot.Seq != 1:
 			n.w.fail("checkI07OnlyAskedFor", "%s announces itself in %v", n.name, ch.Dot)
@@ -432,7 +436,7 @@ func (w *world) checkI11Stamps(c *change) {
 // stable here. The announcement of a replica is its first change and touches
 // nothing that others write to.
 func (n *node) checkI12StableIsStable(c *change) {
-	if !c.Deps.Covers(n.stable) && !announcement(c) {
+	if !c.Deps.Covers(n.stable) && !announcement(c) && !n.w.private(c) {
 		n.w.fail("checkI12StableIsStable", "%s holds %v for stable, and applies %v, which is concurrent with some of it: %v", n.name, n.stable, c.Dot, c.Deps)
 	}
 }
@@ -444,7 +448,7 @@ func announcement(c *change) bool {
 // checkStatus: what is held is held by all, and nobody takes itself for a fork.
 func (n *node) checkStatus(s core.Status) {
 	for _, o := range n.w.nodes {
-		if !o.have.Covers(s.Held) && n.w.stats.Rollbacks == 0 {
+		if n.knows(o) && !o.have.Covers(s.Held) && n.w.stats.Rollbacks == 0 {
 			n.w.fail("checkI12HeldIsHeld", "%s says that all hold %v, %s has %v", n.name, s.Held, o.name, o.have)
 		}
 	}

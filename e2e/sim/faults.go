@@ -63,6 +63,8 @@ func (w *world) perform(a action) {
 		n.setHomes(r)
 	case Corrupt:
 		w.corrupt(n, r)
+	case Members:
+		w.newcomer(r)
 	default: // classes that befall messages and limits
 	}
 }
@@ -99,16 +101,11 @@ func (w *world) partition(r *rand.Rand) {
 	}
 }
 
-// reshape changes the topology, which the regions learn one after the other.
+// reshape has a region change the topology.
 func (w *world) reshape(r *rand.Rand) {
 	spec := drawSpec(r, len(w.nodes))
-	for _, n := range w.nodes {
-		w.after(between(r, 0, 2*time.Second), func() {
-			n.spec = spec
-			if n.up {
-				n.push(core.SetTopology{Spec: spec})
-			}
-		})
+	if n := w.nodes[r.IntN(len(w.nodes))]; n.up && !n.mute {
+		n.ask(core.SetTopology{Spec: spec}, 0)
 	}
 }
 

@@ -88,7 +88,9 @@ func (p *pair) wanted() bool {
 	if !a.up || !b.up || p.blocked[0] || p.blocked[1] {
 		return false
 	}
-	return a.plan.Dials(b.name) || b.plan.Dials(a.name)
+	a.refusedBy(b)
+	b.refusedBy(a)
+	return a.knows(b) && b.knows(a) && (a.wants(b) || b.wants(a))
 }
 
 func (p *pair) connect() {

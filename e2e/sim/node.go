@@ -27,8 +27,9 @@ type node struct {
 	up     bool
 	epoch  int // counts the starts of the process
 	minted int
-	spec   topology.Spec
 	plan   topology.Plan
+	// members are who it takes for such; seeds whom it was started with, if it is not one of the first.
+	members, seeds []string
 
 	inbound   []input
 	links     map[string]*conn // those that the core was told of
@@ -105,7 +106,7 @@ type copyOfStore struct {
 
 func newNode(w *world, i int, name string, st store.Store) *node {
 	n := &node{
-		w: w, index: i, name: name, store: st, spec: w.sc.spec, rate: 1, offset: w.sc.skew[i],
+		w: w, index: i, name: name, store: st, rate: 1, offset: w.sc.skew[i],
 		r:    source(w.opts.Seed, streamNodes+100*uint64(i+1)),
 		mint: source(w.opts.Seed, streamReplicas+100*uint64(i+1)),
 	}
@@ -125,8 +126,12 @@ func (n *node) setRate(rate float64) {
 }
 
 func (n *node) config() core.Config {
+	members := n.w.sc.founders
+	if n.seeds != nil {
+		members = n.seeds
+	}
 	return core.Config{
-		Region: n.name, Cluster: "sim", Members: n.w.sc.regions, Topology: n.spec,
+		Region: n.name, Cluster: "sim", Members: members, Topology: n.w.sc.spec,
 		Limits: n.w.sc.limits, Timing: n.w.sc.timing, MaxSkew: n.w.sc.maxSkew, Retention: n.w.sc.keep,
 		NewReplica: func() crdt.ReplicaID { return n.w.mint(n) },
 	}
@@ -166,7 +171,7 @@ func (n *node) reload() bool {
 		n.w.fail("restart", "%s: %v", n.name, err)
 		return false
 	}
-	n.core = c
+	n.core, n.members = c, c.Members()
 	n.stable, n.cut, n.inbox = crdt.Vector{}, crdt.Vector{}, 0
 	n.checkI06HaveGrows(c.Have())
 	return true
@@ -388,6 +393,7 @@ func (n *node) carryOut(fx core.Effects) bool {
 			req.then(rep)
 		}
 	}
+	n.members = fx.Members // not before what was asked for in the step is judged
 	for _, s := range fx.Sends {
 		n.checkSent(s.Message)
 		if c := n.links[s.Peer]; c != nil {

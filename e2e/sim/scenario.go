@@ -38,12 +38,13 @@ const (
 	Homes     Fault = "homes"     // homes are set, moved, given up and taken by force
 	Wipe      Fault = "wipe"      // a store is replaced by an empty one
 	Cutting   Fault = "cutting"   // the log keeps next to nothing, so that who lacks something takes a snapshot
+	Members   Fault = "members"   // regions are added
 )
 
 // Faults lists all classes.
 func Faults() []Fault {
 	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt,
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members,
 	}
 }
 
@@ -87,7 +88,8 @@ type action struct {
 
 // A scenario is what a seed says about the cluster and its environment.
 type scenario struct {
-	regions  []string
+	founders []string
+	regions  []string // those that were added included
 	spec     topology.Spec
 	duration time.Duration
 	limits   core.Limits
@@ -124,6 +126,7 @@ const (
 	streamLater
 	streamApp
 	streamCorrupt
+	streamMembers = streamApp + 10
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -144,7 +147,7 @@ func newScenario(o Options) *scenario {
 	if o.Regions > 0 {
 		n = min(o.Regions, MaxRegions)
 	}
-	s.regions = regionNames[:n]
+	s.founders, s.regions = regionNames[:n], regionNames[:n]
 	s.spec = drawSpec(r, n)
 	s.duration = between(r, 3*time.Second, pick(r, 8*time.Second, 16*time.Second))
 	// A third of the seeds has few classes of faults, so that one is not always
@@ -152,7 +155,7 @@ func newScenario(o Options) *scenario {
 	p := pick(r, 0.15, 0.4, 0.7)
 	rl := source(o.Seed, streamLater)
 	for _, f := range Faults() {
-		if f == Homes {
+		if f == Homes || f == Members {
 			continue // by a stream of its own, below
 		}
 		from, p := r, p
@@ -172,6 +175,7 @@ func newScenario(o Options) *scenario {
 		on := chance(from, p)
 		s.faults[f] = on && !slices.Contains(o.Without, f)
 	}
+	s.faults[Members] = chance(source(o.Seed, streamMembers), 0.4) && !slices.Contains(o.Without, Members)
 	s.faults[Homes] = chance(source(o.Seed, streamHomes), 0.4) && !slices.Contains(o.Without, Homes)
 	s.drawNetwork(r)
 	s.drawLimits(r)
@@ -291,6 +295,10 @@ func (s *scenario) drawActions(o Options) {
 		all = append(all, action{at: between(corrupt, 0, s.duration), fault: Corrupt, seed: corrupt.Uint64()})
 	}
 	s.timing.Scrub = between(corrupt, 200*time.Millisecond, 3*time.Second)
+	r = source(o.Seed, streamMembers+1)
+	for range 1 + r.IntN(maxNewcomers) {
+		all = append(all, action{at: between(r, 0, s.duration), fault: Members, seed: r.Uint64()})
+	}
 	slices.SortStableFunc(all, func(a, b action) int { return int(a.at - b.at) })
 	for i, a := range all {
 		a.index = i

@@ -49,6 +49,8 @@ type Stats struct {
 	// AtHome are the writes that were taken under the authority of a strict home,
 	// Granted the claims that became authority.
 	AtHome, Granted int
+	// Added are the regions that became members.
+	Added int
 }
 
 // Add sums two counts.
@@ -68,6 +70,7 @@ func (s *Stats) Add(o Stats) {
 	s.Shared += o.Shared
 	s.AtHome += o.AtHome
 	s.Granted += o.Granted
+	s.Added += o.Added
 	s.Cut += o.Cut
 	s.Snapshots += o.Snapshots
 	s.Resumed += o.Resumed

@@ -108,7 +108,9 @@ func (c *Core) spread(m wire.Message, origin, from string) (sent bool) {
 const versionQuorum = 2
 
 // speaks reports whether there is a link on which the peer takes messages of a version.
-func (p *peer) speaks(version uint64) bool { return p.up && p.greeted && p.version >= version }
+func (p *peer) speaks(version uint64) bool {
+	return p != nil && p.up && p.greeted && p.version >= version
+}
 
 func (c *Core) receiveAwait(p *peer, m wire.Await) {
 	if c.peers[m.Origin] == nil {

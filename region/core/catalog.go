@@ -210,6 +210,7 @@ type Catalog struct {
 	byDot   map[crdt.Dot]*Collection
 	regions map[crdt.ReplicaID]string
 	homes   map[crdt.Dot][]Home // by incarnation, in the order of prefixes
+	members map[string]Member   // by region; empty if no region was ever added
 	// callbacks are the collections whose policy is one, in the order of incarnations.
 	callbacks []crdt.Dot
 }
@@ -258,7 +259,7 @@ func (c *Catalog) Region(r crdt.ReplicaID) string { return c.regions[r] }
 // resolved anew: an explicit collection before an implicit one, then the least
 // stamp, then the least dot.
 func (c *Catalog) with(col *Collection) *Catalog {
-	out := &Catalog{byName: map[string]*Collection{}, byDot: maps.Clone(c.byDot), regions: c.regions, homes: c.homes}
+	out := &Catalog{byName: map[string]*Collection{}, byDot: maps.Clone(c.byDot), regions: c.regions, homes: c.homes, members: c.members}
 	col.withHomes(c.homes[col.Incarnation])
 	out.byDot[col.Incarnation] = col
 	for _, dot := range slices.SortedFunc(maps.Keys(out.byDot), crdt.Dot.Compare) {
@@ -292,9 +293,10 @@ func (c *Collection) before(o *Collection) bool {
 }
 
 func (c *Catalog) withRegion(r crdt.ReplicaID, name string) *Catalog {
-	out := &Catalog{byName: c.byName, byDot: c.byDot, regions: maps.Clone(c.regions), homes: c.homes, callbacks: c.callbacks}
+	out := *c
+	out.regions = maps.Clone(c.regions)
 	out.regions[r] = name
-	return out
+	return &out
 }
 
 func newCatalog() *Catalog {
@@ -303,6 +305,7 @@ func newCatalog() *Catalog {
 		byDot:   map[crdt.Dot]*Collection{},
 		regions: map[crdt.ReplicaID]string{},
 		homes:   map[crdt.Dot][]Home{},
+		members: map[string]Member{},
 	}
 }
 

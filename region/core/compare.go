@@ -239,8 +239,8 @@ func (c *Core) compareDigests() error {
 	}
 	x.asks = slices.DeleteFunc(x.asks, func(a compareAsk) bool {
 		maps.DeleteFunc(a.rounds, func(name string, id uint64) bool {
-			r := c.peers[name].digests.round
-			return r == nil || r.id != id
+			p := c.peers[name]
+			return p == nil || p.digests.round == nil || p.digests.round.id != id
 		})
 		if len(a.rounds) > 0 && c.uptime < a.deadline {
 			return false
@@ -402,6 +402,9 @@ func keyDot(b []byte) (crdt.Dot, bool) {
 // receiveDigests goes on with a comparison.
 func (c *Core) receiveDigests(peer string, m wire.DigestReply) error {
 	p := c.peers[peer]
+	if p == nil {
+		return nil // it is no member any more
+	}
 	r := p.digests.round
 	if r == nil || r.query.ID != m.ID {
 		return nil

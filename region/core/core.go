@@ -23,8 +23,12 @@ import (
 type Config struct {
 	// Region is this region's name, Cluster the name that all regions share.
 	Region, Cluster string
-	// Members are the names of all regions, this one included.
+	// Members are the names of all regions, this one included, until the first is
+	// added: from then on the system collection says who they are.
 	Members []string
+	// Addresses are where the members of the configuration listen, as far as this
+	// region knows.
+	Addresses map[string]string
 	// Topology is the shape of the links.
 	Topology topology.Spec
 	// StrictCollections refuses writes to collections that were not made explicitly.
@@ -53,7 +57,7 @@ func (c *Config) Validate() error {
 	case c.NewReplica == nil:
 		return fmt.Errorf("%w: NewReplica is needed", ErrInvalid)
 	}
-	return c.Topology.Validate(c.Members)
+	return c.Topology.Check()
 }
 
 // A BadChangeError is a change of a peer that no correct replica writes. The
@@ -96,17 +100,21 @@ type Core struct {
 	// until that is cleared up.
 	fenced, suspect string
 	contact         bool // a peer has greeted since the start
+	// stranger is the peer that does not know this region as a member, until one does.
+	stranger string
 	// unmet is, if not 0, the first change that this replica made in a process
 	// that had met no peer before, until all are known to hold it.
 	unmet uint64
 
 	queue []Event
 	inbox *inbox
-	peers map[string]*peer
-	sync  syncState
-	trim  trimQueue
-	cut   logCut
-	boot  bootstrap
+	// members are the names of all regions, this one included, in order; peers are the others.
+	members []string
+	peers   map[string]*peer
+	sync    syncState
+	trim    trimQueue
+	cut     logCut
+	boot    bootstrap
 
 	digests *digests.Table
 	compare comparer
@@ -180,11 +188,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		presence: presence{heard: map[string]mark{}},
 		shares:   sharing{touched: map[store.DocKey]bool{}, passed: map[string]askedBy{}, given: map[givenKey]uint64{}},
 	}
-	for _, m := range cfg.Members {
-		if m != cfg.Region {
-			c.peers[m] = &peer{name: m}
-		}
-	}
+	c.regroup()
 	var err error
 	if c.conflicts, err = conflictlog.Open(reader, cfg.Limits.Conflicts); err != nil {
 		return nil, err
@@ -216,7 +220,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		}
 		c.boot.from = c.boot.bytes
 	}
-	return c, c.loadCatalog()
+	err = c.loadCatalog()
+	c.regroup()
+	return c, err
 }
 
 const metaFormat = 2
@@ -333,6 +339,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.forgetRequests(); err != nil {
 		return Effects{}, err
 	}
+	c.regroup()
 	c.synchronise()
 	if err := c.grantClaims(); err != nil {
 		return Effects{}, err
@@ -391,9 +398,10 @@ func (c *Core) handle(ev Event) error {
 		c.linkDown(ev.Peer)
 	case Received:
 		return c.receive(ev.Peer, ev.Message)
-	case SetTopology:
-		c.sync.spec = ev.Spec
-		c.sync.replan = true
+	case NotMember:
+		if !c.contact {
+			c.stranger = ev.Peer
+		}
 	case Called:
 		return c.called(ev)
 	case Tick:
@@ -437,6 +445,7 @@ func (c *Core) finish() error {
 		c.fx.Batch = c.batch
 	}
 	c.fx.Conflicts, c.fx.Requests = c.conflictStatus(), c.requests.status
+	c.fx.Members = c.members
 	c.fx.Have, c.fx.Catalog, c.fx.Digest = c.have, c.catalog, c.digests.Total()
 	c.fx.OldestNews, c.fx.Writable, c.fx.Readable = c.oldestNews(), c.writable(), c.snapshotError()
 	c.sendStatus()
@@ -633,6 +642,9 @@ func (c *Core) writable() error {
 	}
 	if err := c.snapshotError(); err != nil {
 		return err
+	}
+	if c.stranger != "" && c.have.Len() == 0 {
+		return fmt.Errorf("%w: %s does not know %s; add it there: meridian region add %s --address HOST:PORT", ErrNotMember, c.stranger, c.cfg.Region, c.cfg.Region)
 	}
 	if !c.contact && len(c.peers) > 0 && c.uptime < c.cfg.Timing.DeadAfter {
 		// If this store was rolled back, a peer that can be reached says so before

@@ -26,5 +26,6 @@
 // What all regions must agree on is itself documents, in the collection with
 // the zero dot: "r:<replica>" binds a replica to its region and is the first
 // change of each replica; "c:<dot>" holds the settings of a collection, and
-// "h:<dot>:<prefix>" who may write to its documents whose ids start so.
+// "h:<dot>:<prefix>" who may write to its documents whose ids start so;
+// "m:<region>:<n>" is a member, and "t:" the topology.
 package core

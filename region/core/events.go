@@ -15,7 +15,8 @@ type Event interface{ isEvent() }
 
 type (
 	// Submit asks for something; a [Reply] with the same ID answers it. Ask is
-	// a Write, Restore, PutCollection, DropCollection or Inspect.
+	// a Write, Restore, PutCollection, DropCollection, SetHome, AddRegion,
+	// SetTopology or Inspect.
 	Submit struct {
 		ID  uint64
 		Ask any
@@ -29,8 +30,9 @@ type (
 		Peer    string
 		Message wire.Message
 	}
-	// SetTopology changes the wished-for shape of the links.
-	SetTopology struct{ Spec topology.Spec }
+	// NotMember says that a peer refuses links with this region, which it does not
+	// know as a member.
+	NotMember struct{ Peer string }
 	// Tick says that nothing may have happened but time went on. It is due at
 	// least every TickEvery.
 	Tick struct{}
@@ -42,12 +44,12 @@ const TickEvery = 100 * time.Millisecond
 // Inspect asks for a Status. Await, Gather, Compare and Tell are further things to Submit.
 type Inspect struct{}
 
-func (Submit) isEvent()      {}
-func (LinkUp) isEvent()      {}
-func (LinkDown) isEvent()    {}
-func (Received) isEvent()    {}
-func (SetTopology) isEvent() {}
-func (Tick) isEvent()        {}
+func (Submit) isEvent()    {}
+func (LinkUp) isEvent()    {}
+func (LinkDown) isEvent()  {}
+func (Received) isEvent()  {}
+func (NotMember) isEvent() {}
+func (Tick) isEvent()      {}
 
 // Effects is what a Step asks its driver to do: commit Batch first, then the rest.
 type Effects struct {
@@ -56,6 +58,8 @@ type Effects struct {
 	// Have and Catalog are what readers may see once Batch is durable.
 	Have    crdt.Vector
 	Catalog *Catalog
+	// Members are the names of all regions, this one included, in order.
+	Members []string
 	// Digest is that of all documents once Batch is durable.
 	Digest digest.Digest
 	// OldestNews is when the least recently heard peer was last heard of, over

@@ -147,7 +147,7 @@ func (c *Core) oldestNews() time.Time {
 
 // hears reports whether a peer's link is up and not silent.
 func (c *Core) hears(p *peer) bool {
-	return p.up && p.greeted && c.uptime-p.heard < c.cfg.Timing.DeadAfter
+	return p != nil && p.up && p.greeted && c.uptime-p.heard < c.cfg.Timing.DeadAfter
 }
 
 // observe gathers who hears whom, and plans anew if that has changed.
@@ -174,8 +174,8 @@ func (c *Core) observe() {
 		c.sync.nextStatus = 0
 	}
 	c.sync.observed, c.sync.links, c.sync.replan = obs, links, false
-	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, c.cfg.Members), true
-	c.sync.plan = topology.Make(c.cfg.Region, c.cfg.Members, c.sync.spec, obs)
+	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, c.members), true
+	c.sync.plan = topology.Make(c.cfg.Region, c.members, c.sync.spec, obs)
 	plan := c.sync.plan
 	c.fx.Plan = &plan
 }

@@ -163,6 +163,9 @@ func (c *Catalog) latest(region string) (last crdt.ReplicaID) {
 	return last
 }
 
+// Announced reports whether any replica of a region has written.
+func (c *Catalog) Announced(region string) bool { return !c.latest(region).IsZero() }
+
 // nextHomes says which homes of a collection have to change to be as wished, in
 // the order of prefixes. The error is a NotHomeError if another region has to do that.
 func (c *Core) nextHomes(col *Collection, wanted []HomeSetting) ([]Home, error) {
@@ -213,8 +216,8 @@ func (c *Core) nextHome(now *Home, want HomeSetting) (Home, error) {
 	next := Home{HomeSetting: want, Epoch: now.Epoch + 1}
 	if want.Region == "" {
 		next.Mode = HomeStrict
-	} else if !slices.Contains(c.cfg.Members, want.Region) {
-		return next, fmt.Errorf("%w: home: the cluster has no region %.100q, only %s", ErrInvalid, want.Region, strings.Join(c.cfg.Members, ", "))
+	} else if !slices.Contains(c.members, want.Region) {
+		return next, fmt.Errorf("%w: home: the cluster has no region %.100q, only %s", ErrInvalid, want.Region, strings.Join(c.members, ", "))
 	}
 	if !next.Strict() {
 		return next, c.mayRelease(now)

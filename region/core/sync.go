@@ -246,7 +246,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		}
 	}
 	p.greeted, p.version, p.cut, p.copies = true, h.MaxVersion, crdt.Vector{}, 0
-	c.contact = true
+	c.contact, c.stranger = true, ""
 	p.grown, p.grownFrom = true, p.name
 	if !c.synced {
 		c.met, p.owed = true, h.Have

@@ -121,6 +121,10 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 		c.catalog = c.catalog.with(col)
 	case strings.HasPrefix(id, homePrefix):
 		return c.homeChanged(id, doc)
+	case strings.HasPrefix(id, memberPrefix):
+		return c.memberChanged(id, doc)
+	case id == topologyID:
+		return c.topologyChanged(doc)
 	}
 	return nil
 }

@@ -33,6 +33,10 @@ func (c *Core) submit(ask any) (any, error) {
 		return c.dropCollection(ask)
 	case SetHome:
 		return c.setHome(ask)
+	case AddRegion:
+		return c.addRegion(ask)
+	case SetTopology:
+		return c.setTopology(ask)
 	}
 	panic(fmt.Sprintf("core: unknown request %T", ask))
 }

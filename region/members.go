@@ -1,0 +1,99 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport"
+)
+
+// Members names the regions of the cluster, this one included, in order.
+func (r *Region) Members() []string { return slices.Clone(r.published.Load().members) }
+
+// CheckAddress says whether a region can listen at an address: HOST:PORT.
+func CheckAddress(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" || port == "" || len(addr) > maxAddress || strings.ContainsFunc(addr, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return fmt.Errorf("%w: %.100q is no address: write HOST:PORT, such as 10.0.0.2:7400", core.ErrInvalid, addr)
+	}
+	return nil
+}
+
+// maxAddress is the greatest length of an address: that of a host name, and a port.
+const maxAddress = 253 + 6
+
+// AddRegion makes a region a member of the cluster, or changes the address of one.
+func (r *Region) AddRegion(ctx context.Context, ask core.AddRegion) (core.MemberReceipt, error) {
+	if err := CheckName(ask.Region); err != nil {
+		return core.MemberReceipt{}, err
+	}
+	if ask.Address != "" {
+		if err := CheckAddress(ask.Address); err != nil {
+			return core.MemberReceipt{}, err
+		}
+	}
+	res, err := r.submit(ctx, ask)
+	if err != nil {
+		return core.MemberReceipt{}, err
+	}
+	return res.(core.MemberReceipt), nil
+}
+
+// SetTopology changes the shape of the links between the regions, while they serve.
+func (r *Region) SetTopology(ctx context.Context, spec topology.Spec) (core.TopologyReceipt, error) {
+	res, err := r.submit(ctx, core.SetTopology{Spec: spec})
+	if err != nil {
+		return core.TopologyReceipt{}, err
+	}
+	return res.(core.TopologyReceipt), nil
+}
+
+// setPeers tells the transport with whom to keep links, and how to reach them.
+func (o *owner) setPeers(plan topology.Plan) {
+	p := o.published.Load()
+	self, listed := p.catalog.Member(o.cfg.Region)
+	// Who may not be known to others by an address dials them all.
+	eager := p.have.Len() == 0 || listed && self.Address == ""
+	// All members may dial, since plans made from different observations may
+	// differ; only those of the plan are dialled.
+	peers := make(map[string]transport.Endpoint, len(p.members))
+	for _, name := range p.members {
+		if name != o.cfg.Region {
+			planned := slices.Contains(plan.Peers(), name)
+			peers[name] = transport.Endpoint{Addr: o.cfg.address(p.catalog, name), Dial: plan.Dials(name) || eager && planned}
+		}
+	}
+	o.transport.SetPeers(peers)
+	o.forwards.plan.Store(&plan)
+}
+
+// address is where a region is dialled: what an operator has set in the cluster
+// goes before this region's configuration, and that before another one's.
+func (c *Config) address(catalog *core.Catalog, name string) string {
+	m, _ := catalog.Member(name)
+	if addr := c.Peers[name]; addr != "" && (m.Implied || m.Address == "") {
+		return addr
+	}
+	return m.Address
+}
+
+// unknown tells whether a peer does not know this region, whose store is empty,
+// as a member.
+func (o *owner) unknown() []core.Event {
+	if o.published.Load().have.Len() > 0 {
+		return nil
+	}
+	states := o.transport.Peers()
+	for _, name := range o.cfg.peerNames() {
+		if errors.Is(states[name].LastError, transport.ErrNotPeer) {
+			return []core.Event{core.NotMember{Peer: name}}
+		}
+	}
+	return nil
+}
