@@ -33,4 +33,11 @@
 // Open needs room too, to flush what the journal holds, and fails with ErrFull
 // without it. Another process that fills the disk faster than compactions end
 // can still kill this one.
+//
+// # A broken disk
+//
+// After a commit that failed otherwise the store refuses all others, and serves reads:
+// what the system has of the files may not be what is on the disk. Close does
+// not wait for ever for what the disk does not take. What was acknowledged is
+// there when the store is opened again.
 package badgerstore

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -155,13 +156,34 @@ func (s *Store) Close() error {
 	for s.active > 0 {
 		s.idle.Wait()
 	}
+	failed := s.failed != nil
 	s.mu.Unlock()
 	s.closeOnce.Do(func() {
-		if err := errors.Join(s.db.Close(), s.lock.Close()); err != nil {
+		if err := s.closeDB(failed); err != nil {
 			s.closeErr = fmt.Errorf("close the store in %s: %w", s.dir, wrapFull(err))
 		}
 	})
 	return s.closeErr
+}
+
+// closeFailedWithin is how long a store that has failed may take to close. Badger
+// tries for ever to flush what it has in memory, on a disk that does not take it.
+const closeFailedWithin = 5 * time.Second
+
+func (s *Store) closeDB(failed bool) error {
+	if !failed {
+		return errors.Join(s.db.Close(), s.lock.Close())
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.db.Close() }()
+	select {
+	case err := <-closed:
+		return errors.Join(err, s.lock.Close())
+	case <-time.After(closeFailedWithin):
+		// All that was acknowledged is in the journal. The lock stays until the process
+		// ends, since Badger goes on trying.
+		return fmt.Errorf("%w: it cannot be flushed within %v", store.ErrFailed, closeFailedWithin)
+	}
 }
 
 // VerifyChecksums reads all tables and compares them with their checksums.
