@@ -39,7 +39,9 @@ Any region can be asked, whether it reaches the others or not.
 The new region needs a certificate and the address of any one member. It learns the
 rest from that one, copies all documents while writes go on, and takes requests when it
 has everything; "meridian status" asked of it says how far it is. If it is killed it goes
-on where it was. A region that was not added is refused.`,
+on where it was. A region that was not added is refused.
+
+A member cannot be removed again, and the others keep their logs for it until it comes.`,
 		Example: `  meridian region add sa-east --address 10.0.0.4:7400
 
   # then, where it is to run

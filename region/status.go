@@ -287,6 +287,10 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))
+		if p.Away > 0 {
+			out.Alarms = append(out.Alarms, fmt.Sprintf("%s was not heard for %v: the log is kept for it, %d changes by now, and what is deleted is not forgotten",
+				p.Region, p.Away.Round(time.Second), s.Log.Changes))
+		}
 		if p.Compared.Verdict == core.Different {
 			out.Alarms = append(out.Alarms, fmt.Sprintf("%s has other documents than this region in the same versions, since at least %s; GET /v1/cluster/convergence says where",
 				p.Region, p.Compared.At.UTC().Format(time.RFC3339)))

@@ -200,6 +200,9 @@ type PeerStatus struct {
 	Behind time.Duration
 	// LastHeard is when news of it last came, over any path.
 	LastHeard time.Time
+	// Away is for how long there was no news of it since the start, over any path; 0 if
+	// that is less than Timing.Away.
+	Away time.Duration
 	// Offset is its clock minus ours when it last reported directly, delay included.
 	Offset time.Duration
 	// Links are the regions that it hears.

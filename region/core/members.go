@@ -166,7 +166,7 @@ func (c *Core) regroup() {
 	c.members = names
 	for _, name := range names {
 		if c.peers[name] == nil && name != c.cfg.Region {
-			c.peers[name] = &peer{name: name}
+			c.peers[name] = &peer{name: name, newsAt: c.uptime}
 		}
 	}
 	for _, name := range c.peerNames() {

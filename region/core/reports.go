@@ -58,7 +58,7 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 	if !p.report.Have.Covers(r.Have) {
 		p.grown, p.grownFrom = true, from
 	}
-	p.report, p.news = r, c.now
+	p.report, p.news, p.newsAt = r, c.now, c.uptime
 	if !told.sum.IsZero() {
 		p.digests.told, p.digests.stage = told, compareAll
 	}
@@ -107,6 +107,7 @@ func (c *Core) synchronise() {
 	if c.uptime >= c.sync.nextStatus {
 		c.sync.nextStatus = c.uptime + c.cfg.Timing.Status
 		c.sync.tell = true
+		c.warnAway()
 		if len(c.sync.samples) == maxSamples {
 			c.sync.samples = slices.Delete(c.sync.samples, 0, maxSamples/10)
 		}
@@ -273,7 +274,7 @@ func (c *Core) status() Status {
 		s.Peers = append(s.Peers, PeerStatus{
 			Region: name, Replica: p.report.Replica, Linked: p.up, Heard: c.hears(p),
 			Have: p.have, Missing: missing(c.have, p.have), Lag: missing(p.have, c.have), Behind: c.behind(p.have),
-			LastHeard: p.news, Offset: p.offset, Links: p.report.Links,
+			LastHeard: p.news, Away: c.away(p), Offset: p.offset, Links: p.report.Links,
 			Compared: p.digests.last,
 		})
 	}

@@ -32,6 +32,8 @@ type peer struct {
 	cut    crdt.Vector   // what its log is known not to have any more
 	heard  time.Duration // uptime at the last message on the link
 	news   time.Time     // last news of it, over any path
+	newsAt time.Duration // uptime then
+	warned time.Duration // uptime when it was last said that it is away, 0 if it was not
 	offset time.Duration
 	// version is the greatest of the vocabulary that it speaks on this link.
 	version uint64
@@ -164,7 +166,7 @@ func (c *Core) receive(name string, m wire.Message) error {
 	if !ok || !p.up {
 		return nil
 	}
-	p.heard, p.news = c.uptime, c.now
+	p.heard, p.news, p.newsAt = c.uptime, c.now, c.uptime
 	if hello, ok := m.(wire.Hello); ok {
 		return c.receiveHello(p, hello)
 	}

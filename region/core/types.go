@@ -186,6 +186,9 @@ type Timing struct {
 	// RequestTimeout is how long a request may go without progress before
 	// another peer is asked. Default 3 s.
 	RequestTimeout time.Duration
+	// Away is after how long without news of a peer it is warned that the log grows
+	// because of it. Default DefaultAway.
+	Away time.Duration
 	// DeadAfter is how long a peer may be silent before its link counts as
 	// down. Default 2 s.
 	DeadAfter time.Duration
@@ -208,6 +211,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.GapGrace, 300*time.Millisecond)
 	def(&t.RequestTimeout, 3*time.Second)
 	def(&t.DeadAfter, 2*time.Second)
+	def(&t.Away, DefaultAway)
 	def(&t.Scrub, DefaultScrub)
 	return t
 }
