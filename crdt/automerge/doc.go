@@ -52,6 +52,32 @@
 // created concurrently in one place: Automerge does not merge them, one is
 // shown, and both are versions of the conflict.
 //
+// # Costs
+//
+// BenchmarkCosts does each thing through a State and with the bare library, which
+// validates nothing and remembers nothing of who wrote what, in turn in one
+// process. How many times as long a State takes, and how long, on a virtual machine
+// with two cores:
+//
+//	JSON      create         load           write          apply          to JSON
+//	288 B     1.4x, 0.33 ms  0.6x, 0.10 ms  5.1x, 36 µs    3.1x, 24 µs    1.0x, 35 µs
+//	2 KB      1.2x, 2.0 ms   0.6x, 0.48 ms  5.6x, 51 µs    3.2x, 24 µs    1.0x, 0.22 ms
+//	20 KB     2.3x, 41 ms    1.0x, 12 ms    5.3x, 49 µs    3.1x, 27 µs    1.0x, 3.0 ms
+//	200 KB    2.0x, 0.43 s   1.1x, 0.15 s   4.7x, 41 µs    2.8x, 20 µs    1.0x, 37 ms
+//
+//	changes   load           write
+//	100       1.2x, 0.64 ms  6.5x, 63 µs
+//	1,000     1.1x, 4.8 ms   14x, 0.13 ms
+//	10,000    1.1x, 82 ms    41x, 1.0 ms
+//
+// Create makes a document and what is stored of it; write is a splice, from the
+// edit to the state as it is stored; apply takes in the change of another region. A
+// small document is stored as it was written, not compressed, and so loads faster
+// than what the library saves. A write encodes what is known of each change of
+// the history, 0.1 µs for each, which is what it costs at 10,000 changes; the bare
+// library stores nothing with it. Documents here are lists of small objects, in
+// which every name is a text, so that they take more than the same bytes of text.
+//
 // # Memory
 //
 // A state holds bytes: a saved document, and a tail of changes since. The
