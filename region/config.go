@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/topology"
 )
 
@@ -158,11 +159,11 @@ func (c *Config) peerNames() []string {
 
 func (c *Config) members() []string { return append(c.peerNames(), c.Region) }
 
-func (c *Config) core(refused map[crdt.Dot]string) core.Config {
+func (c *Config) core(st store.Store, refused map[crdt.Dot]string) core.Config {
 	return core.Config{
 		Region: c.Region, Cluster: c.Cluster, Members: c.members(), Addresses: c.Peers, Topology: c.Topology,
 		StrictCollections: c.StrictCollections, Limits: c.Limits, Timing: c.Timing,
 		Retention: c.Retention,
-		MaxSkew:   c.MaxSkew, NewReplica: c.NewReplica, Refused: refused,
+		MaxSkew:   c.MaxSkew, NewReplica: c.NewReplica, Refused: refused, Discontinuous: !st.Continuous(),
 	}
 }

@@ -102,7 +102,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 	if cfg.CatchUpRate > 0 {
 		r.pace = rate.NewLimiter(rate.Limit(cfg.CatchUpRate), paceBurst)
 	}
-	c, err := core.New(cfg.core(nil), st)
+	c, err := core.New(cfg.core(st, nil), st)
 	if err != nil {
 		return nil, err
 	}
@@ -447,7 +447,7 @@ func (o *owner) abandon(err error) {
 // restart makes a core from what is durable. The links that are up are closed,
 // since the peers' greetings on them went to the core that is given up.
 func (o *owner) restart() error {
-	c, err := core.New(o.cfg.core(o.refused), o.store)
+	c, err := core.New(o.cfg.core(o.store, o.refused), o.store)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStorage, err)
 	}
@@ -466,7 +466,7 @@ func (o *owner) restart() error {
 	if errors.Is(err, store.ErrFull) {
 		// The first change of a replica found no room. Reads work; later steps try again.
 		o.full, o.fullErr = o.cfg.Clock().Add(fullRetry), fmt.Errorf("%w: %w", ErrStorage, err)
-		o.core, err = core.New(o.cfg.core(o.refused), o.store)
+		o.core, err = core.New(o.cfg.core(o.store, o.refused), o.store)
 	}
 	return err
 }

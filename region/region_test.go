@@ -318,14 +318,55 @@ func TestI01_RestartContinuesTheSequence(t *testing.T) {
 	})
 }
 
-// A store that was rolled back gets a new replica id and its lost changes back.
+// A store that was copied back is a new replica at once, takes no writes as long as
+// it meets nobody, and gets what it lost.
+func TestI02_CopiedStoreIsANewReplicaBeforeItMeetsAnybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, 10*time.Millisecond, mesh, "a", "b")
+		defer c.stop()
+		kept := c.put("a", "things", "1", map[string]any{"n": int64(1)})
+		c.settle(5 * time.Second)
+		old := c.stores["a"].Clone()
+		c.put("a", "things", "2", map[string]any{"n": int64(2)})
+		c.settle(5 * time.Second)
+		c.stops["a"]()
+		c.net.Cut("a", "b")
+		c.stores["a"] = old
+		c.run("a")
+		time.Sleep(time.Minute)
+		write := core.Write{Docs: []core.DocWrite{{Collection: "things", ID: "3", Edit: crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{}}}}}
+		if _, err := c.regions["a"].Write(t.Context(), write); !errors.Is(err, core.ErrCatchingUp) {
+			t.Errorf("a write while nobody was met: %v", err)
+		}
+		alone, err := c.regions["a"].Cluster(t.Context())
+		if err != nil || alone.Replica == kept.Dot.Replica.String() {
+			t.Errorf("alone it is the replica %v (%v), as before", alone.Replica, err)
+		}
+		// A crash makes it no other replica again.
+		c.stops["a"]()
+		c.stores["a"] = c.stores["a"].Crash()
+		c.run("a")
+		c.net.Heal("a", "b")
+		c.settle(20 * time.Second)
+		if !c.get("a", "things", "2").View.Exists {
+			t.Error("the lost write did not come back")
+		}
+		if next := c.put("a", "things", "3", map[string]any{"n": int64(3)}); next.Dot.Replica.String() != alone.Replica {
+			t.Errorf("it writes %v, it was %v", next.Dot, alone.Replica)
+		}
+		c.settle(5 * time.Second)
+	})
+}
+
+// A store that was rolled back without knowing gets a new replica id and its lost
+// changes back when it meets one that knows better.
 func TestI02_RolledBackStoreIsANewReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, 10*time.Millisecond, mesh, "a", "b")
 		defer c.stop()
 		c.put("a", "things", "1", map[string]any{"n": int64(1)})
 		c.settle(5 * time.Second)
-		old := c.stores["a"].Clone()
+		old := c.stores["a"].Image()
 		lost := c.put("a", "things", "2", map[string]any{"n": int64(2)})
 		c.settle(5 * time.Second)
 		c.stops["a"]()
@@ -343,15 +384,15 @@ func TestI02_RolledBackStoreIsANewReplica(t *testing.T) {
 	})
 }
 
-// A store that was rolled back and has used lost dots again, while nobody could
-// tell it, takes no more writes and changes nothing elsewhere.
+// A store that was rolled back without knowing and has used lost dots again, while
+// nobody could tell it, takes no more writes and changes nothing elsewhere.
 func TestI01_ForkedStoreIsFenced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, 10*time.Millisecond, mesh, "a", "b", "c")
 		defer c.stop()
 		c.put("a", "things", "1", map[string]any{"n": int64(1)})
 		c.settle(5 * time.Second)
-		old := c.stores["a"].Clone()
+		old := c.stores["a"].Image()
 		c.put("a", "things", "1", map[string]any{"n": int64(2)})
 		c.put("a", "things", "1", map[string]any{"n": int64(3)})
 		c.settle(5 * time.Second)

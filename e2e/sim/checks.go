@@ -448,7 +448,7 @@ func announcement(c *change) bool {
 // checkStatus: what is held is held by all, and nobody takes itself for a fork.
 func (n *node) checkStatus(s core.Status) {
 	for _, o := range n.w.nodes {
-		if n.knows(o) && !o.have.Covers(s.Held) && n.w.stats.Rollbacks == 0 {
+		if n.heardOf(o) && !o.have.Covers(s.Held) {
 			n.w.fail("checkI12HeldIsHeld", "%s says that all hold %v, %s has %v", n.name, s.Held, o.name, o.have)
 		}
 	}
@@ -458,6 +458,12 @@ func (n *node) checkStatus(s core.Status) {
 	if !s.Have.Covers(s.Stable) {
 		n.w.fail("checkI12StableIsStable", "%s has %v, less than is stable: %v", n.name, s.Have, s.Stable)
 	}
+}
+
+// heardOf reports whether a region has heard of the store that a member has now.
+// Before that it goes by what the one before that had told.
+func (n *node) heardOf(o *node) bool {
+	return n == o || n.knows(o) && !o.mute && slices.ContainsFunc(n.peers, func(p core.PeerStatus) bool { return p.Region == o.name && p.Replica == o.replica })
 }
 
 // checkClose: correct regions have no reason to refuse each other.

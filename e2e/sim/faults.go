@@ -54,7 +54,9 @@ func (w *world) perform(a action) {
 	case Full:
 		n.full = 1 + r.IntN(3)
 	case Rollback:
-		w.rollback(n, r)
+		w.rollback(n, r, false)
+	case Volume:
+		w.rollback(n, r, true)
 	case Wipe:
 		w.wipe(n, r)
 	case Topology:
@@ -109,28 +111,36 @@ func (w *world) reshape(r *rand.Rand) {
 	}
 }
 
-// rollback replaces a store by an older copy of itself. Another one must have
-// what is lost of others' changes, and of the region's own at least one: else
-// nobody could notice (see design rule 9: it is noticed on contact).
-func (w *world) rollback(n *node, r *rand.Rand) {
-	if !n.up || !w.spares(n) || slices.ContainsFunc(w.nodes, func(o *node) bool { return o.mute }) {
-		return // one at a time: two could take from each other what both need
+// rollback replaces a store by an older copy of itself. What is lost of others'
+// changes another one must have. Of a volume that was put back the store
+// knows nothing, so all others must know better: then the first that is met tells
+// (see design rule 9: it is noticed on contact).
+func (w *world) rollback(n *node, r *rand.Rand, volume bool) {
+	if !n.up || !w.spares(n) || w.muted() {
+		return
 	}
 	var able []*copyOfStore
 	for _, c := range n.archive {
-		if w.canLose(n, c) {
+		if w.canLose(n, c) && (!volume || w.allKnowBetter(n, c)) {
 			able = append(able, c)
 		}
 	}
 	if len(able) == 0 {
 		return
 	}
-	w.replace(n, able[r.IntN(len(able))], r)
+	w.replace(n, able[r.IntN(len(able))], volume, r)
+}
+
+// muted reports whether clients keep away from a region. Stores that cannot tell
+// that they are not what they were come one at a time: two could take from
+// each other what both need.
+func (w *world) muted() bool {
+	return slices.ContainsFunc(w.nodes, func(o *node) bool { return o.mute })
 }
 
 // wipe replaces a store by an empty one. What it held of others another one must have.
 func (w *world) wipe(n *node, r *rand.Rand) {
-	if _, ok := n.store.(*memstore.Store); !ok || !n.up || slices.ContainsFunc(w.nodes, func(o *node) bool { return o.mute }) {
+	if _, ok := n.store.(*memstore.Store); !ok || !n.up || w.muted() {
 		return
 	}
 	empty := &copyOfStore{store: memstore.New(), replica: n.core.Replica(), empty: true}
@@ -138,11 +148,11 @@ func (w *world) wipe(n *node, r *rand.Rand) {
 	if n.have.Len() == 0 || !w.spares(n) || !w.canLose(n, empty) {
 		return
 	}
-	w.replace(n, empty, r)
+	w.replace(n, empty, false, r)
 }
 
 // replace kills a process and starts it with another store.
-func (w *world) replace(n *node, backup *copyOfStore, r *rand.Rand) {
+func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand) {
 	n.die("its store is to be replaced")
 	n.mute, n.mutedAs, n.mutedFor = true, backup.replica, crdt.Vector{}
 	// Nothing that it sent is still under way when it comes back.
@@ -159,8 +169,9 @@ func (w *world) replace(n *node, backup *copyOfStore, r *rand.Rand) {
 		if n.epoch != epoch {
 			return
 		}
-		if w.canLose(n, backup) {
-			w.restore(n, backup)
+		if w.canLose(n, backup) && (!volume || w.allKnowBetter(n, backup)) {
+			w.restore(n, backup, volume)
+			n.mute = volume || backup.empty
 			if backup.empty {
 				w.restoreEmpty(n)
 			}
@@ -177,25 +188,25 @@ func (w *world) replace(n *node, backup *copyOfStore, r *rand.Rand) {
 	})
 }
 
+// canLose reports whether others hold all of their changes that would be lost.
 func (w *world) canLose(n *node, backup *copyOfStore) bool {
-	noticed := false
 	for _, d := range n.applied {
-		if backup.have.Contains(d) {
-			continue
-		}
-		holders := 0
-		for _, o := range w.nodes {
-			if o != n && o.have.Contains(d) {
-				holders++
-			}
-		}
-		own := d.Replica == backup.replica
-		noticed = noticed || own && holders > 0
-		if holders == 0 && !own {
+		if !backup.have.Contains(d) && d.Replica != backup.replica &&
+			!slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) }) {
 			return false
 		}
 	}
-	return noticed || backup.empty
+	return true
+}
+
+// allKnowBetter reports whether each of the others holds changes of the replica
+// that the copy lacks. Whether dots of a copy were used twice cannot be told if it was
+// taken while the region had written alone, and is brought back after the logs were
+// cut: it is fenced, which is as it should be.
+func (w *world) allKnowBetter(n *node, backup *copyOfStore) bool {
+	own := backup.have.Get(backup.replica)
+	return !backup.unmet && own > 0 &&
+		!slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Get(backup.replica) <= own })
 }
 
 // restoreEmpty keeps clients away until the region has back what others hold: if
@@ -207,9 +218,12 @@ func (w *world) restoreEmpty(n *node) {
 	}
 }
 
-func (w *world) restore(n *node, backup *copyOfStore) {
+func (w *world) restore(n *node, backup *copyOfStore, volume bool) {
 	w.tracef("%s is rolled back from %v to %v", n.name, n.have, backup.have)
 	w.stats.Rollbacks++
+	if volume {
+		w.stats.Volumes++
+	}
 	for _, d := range n.applied {
 		if d.Replica == backup.replica && !backup.have.Contains(d) &&
 			!slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) }) {
@@ -217,7 +231,10 @@ func (w *world) restore(n *node, backup *copyOfStore) {
 		}
 	}
 	clear(w.hist.digests)
-	n.store = backup.store.Clone()
+	n.store, n.replica = backup.store.Clone(), crdt.ReplicaID{}
+	if volume || backup.empty {
+		n.store = backup.store.Image()
+	}
 	n.durable = backup.durable.copy()
 	if err := n.replay(&w.hist); err != nil {
 		w.fail("apply", "%s: %v", n.name, err)
@@ -232,6 +249,9 @@ func (w *world) restore(n *node, backup *copyOfStore) {
 	}
 	for _, c := range w.clients {
 		c.token = c.token.Meet(left)
+	}
+	for _, o := range w.nodes {
+		o.mutedFor = o.mutedFor.Meet(left)
 	}
 }
 

@@ -33,6 +33,20 @@ var mutants = []mutant{
 		old: "	c.replica = c.cfg.NewReplica()\n", new: "",
 	},
 	{
+		name: "fixed: let a store that was put back go on as it was", pkg: "region/core",
+		old: "	if cfg.Discontinuous {\n", new: "	if cfg.Discontinuous && false {\n",
+	},
+	{
+		name: "fixed: let a store that was put back write before it has caught up", pkg: "region/core",
+		old: "c.replica, c.announced, c.synced, c.unmet = replica, false, false, 0", new: "c.replica, c.announced, c.synced, c.unmet = replica, false, true, 0",
+		caught: "checkI12StableIsStable",
+	},
+	{
+		name: "fixed: wait no longer for a snapshot that takes longer", pkg: "region/core",
+		old: `b.failed, b.peer, b.idle = b.peer, "", b.idle+1`, new: `b.failed, b.peer, b.idle = b.peer, "", 0`,
+		caught: "checkConvergence",
+	},
+	{
 		name: "take catch-up from the origin only", pkg: "region/core",
 		old: "if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From {", new: "if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From || c.catalog.Region(r) != name {",
 		caught: "checkConvergence",

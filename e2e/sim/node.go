@@ -55,8 +55,8 @@ type node struct {
 	unmet  bool        // it has written before it met a peer, and not all hold that
 	inbox  int         // changes that wait for others
 	peers  []core.PeerStatus
-	// mute says that clients keep away: the store was rolled back, has lost
-	// changes that others hold, and has not noticed.
+	// mute says that clients keep away: the store has lost changes that others
+	// hold, and cannot know.
 	mute     bool
 	mutedAs  crdt.ReplicaID
 	mutedFor crdt.Vector // and until it has this
@@ -102,6 +102,7 @@ type copyOfStore struct {
 	durable
 	replica crdt.ReplicaID
 	empty   bool
+	unmet   bool // it was taken while the region had written alone
 }
 
 func newNode(w *world, i int, name string, st store.Store) *node {
@@ -133,7 +134,7 @@ func (n *node) config() core.Config {
 	return core.Config{
 		Region: n.name, Cluster: "sim", Members: members, Topology: n.w.sc.spec,
 		Limits: n.w.sc.limits, Timing: n.w.sc.timing, MaxSkew: n.w.sc.maxSkew, Retention: n.w.sc.keep,
-		NewReplica: func() crdt.ReplicaID { return n.w.mint(n) },
+		NewReplica: func() crdt.ReplicaID { return n.w.mint(n) }, Discontinuous: !n.store.Continuous(),
 	}
 }
 
@@ -172,7 +173,7 @@ func (n *node) reload() bool {
 		return false
 	}
 	n.core, n.members = c, c.Members()
-	n.stable, n.cut, n.inbox = crdt.Vector{}, crdt.Vector{}, 0
+	n.stable, n.cut, n.inbox, n.peers = crdt.Vector{}, crdt.Vector{}, 0, nil
 	n.checkI06HaveGrows(c.Have())
 	return true
 }
@@ -476,20 +477,17 @@ func (n *node) inspected(rep core.Reply) {
 		n.w.fail("inspect", "%s: %v", n.name, rep.Err)
 		return
 	}
+	n.checkStatus(s) // what is held is of the step before, and so of what was known then
 	n.peers = s.Peers
 	n.checkI05NoAlarm()
 	n.checkI08Bounds(s)
-	n.checkStatus(s)
 }
 
 // archiveCopy keeps a copy of the store that a rollback may bring back.
 func (n *node) archiveCopy() {
 	m, ok := n.store.(*memstore.Store)
-	// Whether dots of a copy were used twice cannot be told if it was taken while
-	// the region had written alone, and is brought back after the logs were cut: it
-	// is fenced, which is as it should be.
-	if !ok || !n.up || n.core == nil || n.busy || len(n.broken) > 0 || n.copying || n.unmet || n.have.Get(n.core.Replica()) == 0 {
+	if !ok || !n.up || n.core == nil || n.busy || len(n.broken) > 0 || n.copying {
 		return
 	}
-	n.archive = append(n.archive, &copyOfStore{store: m.Clone(), durable: n.durable.copy(), replica: n.core.Replica()})
+	n.archive = append(n.archive, &copyOfStore{store: m.Image(), durable: n.durable.copy(), replica: n.core.Replica(), unmet: n.unmet})
 }

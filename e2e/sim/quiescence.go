@@ -122,8 +122,7 @@ func (w *world) finish() {
 
 func (w *world) settled() bool {
 	return w.converged() && !slices.ContainsFunc(w.nodes, func(n *node) bool {
-		// What a rollback took away for good can leave followers behind in an inbox.
-		return !n.stable.Equal(n.have) || n.inbox > 0 && w.stats.Rollbacks == 0
+		return !n.stable.Equal(n.have) || n.inbox > 0
 	})
 }
 

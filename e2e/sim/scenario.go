@@ -31,6 +31,7 @@ const (
 	Full      Fault = "full"      // commits fail for want of room
 	Tiny      Fault = "tiny"      // inbox, cache, batch and trim queue hold next to nothing
 	Rollback  Fault = "rollback"  // a store is replaced by an older copy of itself
+	Volume    Fault = "volume"    // the same below the file system, so that the store cannot tell
 	Topology  Fault = "topology"  // the shape of the links changes
 	Corrupt   Fault = "corrupt"   // a byte of a stored document changes
 	Repeat    Fault = "repeat"    // clients send requests again, under idempotency keys
@@ -44,7 +45,7 @@ const (
 // Faults lists all classes.
 func Faults() []Fault {
 	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members,
+		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume,
 	}
 }
 
@@ -53,7 +54,7 @@ func Faults() []Fault {
 var later = []Fault{Wipe, Cutting}
 
 // actionFaults are the classes that happen at a moment of the schedule.
-var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology, Wipe}
+var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology, Wipe, Volume}
 
 // ParseFaults reads a list of classes, separated by commas.
 func ParseFaults(s string) ([]Fault, error) {
@@ -126,6 +127,7 @@ const (
 	streamLater
 	streamApp
 	streamCorrupt
+	streamVolumes
 	streamMembers = streamApp + 10
 )
 
@@ -167,6 +169,8 @@ func newScenario(o Options) *scenario {
 			from = source(o.Seed, streamShares)
 		case Corrupt:
 			from = source(o.Seed, streamCorrupt)
+		case Volume:
+			from, p = source(o.Seed, streamVolumes), 0.1
 		default:
 			if slices.Contains(later, f) {
 				from, p = rl, 0.5
@@ -277,9 +281,11 @@ func (s *scenario) drawActions(o Options) {
 		r := r
 		if slices.Contains(later, f) {
 			r = rl
+		} else if f == Volume {
+			r = source(o.Seed, streamVolumes+100)
 		}
 		n := 1 + r.IntN(faults)
-		if f == Rollback || f == Topology || f == Wipe {
+		if f == Rollback || f == Topology || f == Wipe || f == Volume {
 			n = 1 + n/2
 		}
 		for range n {

@@ -45,7 +45,7 @@ func (f *Failure) String() string {
 
 // Stats count what a run went through.
 type Stats struct {
-	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed, Calls, Decisions, Corrupted int
+	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Volumes, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed, Calls, Decisions, Corrupted int
 	// AtHome are the writes that were taken under the authority of a strict home,
 	// Granted the claims that became authority.
 	AtHome, Granted int
@@ -63,6 +63,7 @@ func (s *Stats) Add(o Stats) {
 	s.Reads += o.Reads
 	s.Crashes += o.Crashes
 	s.Rollbacks += o.Rollbacks
+	s.Volumes += o.Volumes
 	s.Dropped += o.Dropped
 	s.Conflicts += o.Conflicts
 	s.Trimmed += o.Trimmed
@@ -210,7 +211,7 @@ func (w *world) start() {
 	for _, a := range w.sc.actions {
 		w.at(a.at, func() { w.perform(a) })
 	}
-	if !w.sc.faults[Rollback] {
+	if !w.sc.faults[Rollback] && !w.sc.faults[Volume] {
 		return
 	}
 	for t := archiveEvery; t < w.sc.duration; t += archiveEvery {

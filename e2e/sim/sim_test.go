@@ -76,15 +76,24 @@ var regressions = []struct {
 	{sim.Options{Seed: 201}, "a store that was rolled back took a snapshot before it was clear whose changes it had"},
 	{sim.Options{Seed: 79}, "a store that was rolled back asked for the proof of a log that another peer had already settled"},
 	{sim.Options{Seed: 109}, "a conflict that came in the step in which the collection got its callback was not asked about"},
+	{sim.Options{Seed: 1973}, "a snapshot was asked for anew before an answer could come, for ever"},
+	{sim.Options{Seed: 728}, "a store that was put back used dots again, in shares that it gave away before it met one that knew better"},
+	{sim.Options{Seed: 1819}, "reports of a store that was put back counted for stability before it had noticed"},
+	{sim.Options{Seed: 149}, "what waited of a replica that had never announced itself stayed in an inbox when that was no more"},
 }
+
+// whole are the regressions that need what clients came to do later.
+var whole = []uint64{728, 1819, 149}
 
 func TestRegressions(t *testing.T) {
 	for _, r := range regressions {
 		t.Run(fmt.Sprint(r.options.Seed), func(t *testing.T) {
 			t.Parallel()
 			t.Log(r.bug)
-			// There were none of these when they were found.
-			r.options.Without = append(slices.Clone(r.options.Without), sim.Repeat, sim.Shares)
+			if !slices.Contains(whole, r.options.Seed) {
+				// There were none of these when they were found.
+				r.options.Without = append(slices.Clone(r.options.Without), sim.Repeat, sim.Shares)
+			}
 			report(t, r.options, sim.Run(r.options))
 		})
 	}
@@ -124,7 +133,7 @@ func TestCoverage(t *testing.T) {
 			t.Errorf("no seed has faults of the class %s", f)
 		}
 	}
-	if sum.Conflicts == 0 || sum.Crashes == 0 || sum.Trimmed == 0 || sum.Dropped == 0 || sum.Reads == 0 || sum.Rollbacks == 0 || sum.Repeats == 0 ||
+	if sum.Conflicts == 0 || sum.Crashes == 0 || sum.Trimmed == 0 || sum.Dropped == 0 || sum.Reads == 0 || sum.Rollbacks == 0 || sum.Volumes == 0 || sum.Repeats == 0 ||
 		sum.Shared == 0 || sum.AtHome == 0 || sum.Granted == 0 || sum.Cut == 0 || sum.Snapshots == 0 || sum.Resumed == 0 {
 		t.Errorf("something never happens: %+v", sum)
 	}
@@ -170,7 +179,7 @@ func TestBadger(t *testing.T) {
 		res := sim.Run(o)
 		report(t, o, res)
 		o.Open = nil
-		if slices.Contains(res.Faults, sim.Rollback) || slices.Contains(res.Faults, sim.Wipe) {
+		if slices.ContainsFunc(res.Faults, func(f sim.Fault) bool { return f == sim.Rollback || f == sim.Volume || f == sim.Wipe }) {
 			continue // where a folder cannot be replaced as memory can
 		}
 		compared++

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,11 +37,17 @@ func (s *Store) Commit(b *store.Batch) error {
 	} else if err != nil {
 		return s.fail(err)
 	}
+	marker, own, err := s.mark()
+	if errors.Is(err, store.ErrFull) {
+		return err
+	} else if err != nil {
+		return s.fail(err)
+	}
 	log, err := s.logCommit(b)
 	if err != nil {
 		return s.fail(err)
 	}
-	x := s.expand(append(record.Ops(b), log.ops...))
+	x := s.expand(slices.Concat(record.Ops(b), log.ops, own))
 	err = s.commitWrites(x.writes)
 	if errors.Is(err, badger.ErrTxnTooBig) {
 		err = s.commitStaged(x.writes)
@@ -54,6 +61,7 @@ func (s *Store) Commit(b *store.Batch) error {
 	x.done()
 	log.done()
 	s.acknowledge()
+	s.marked(marker)
 	return nil
 }
 

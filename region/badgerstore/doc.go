@@ -1,7 +1,17 @@
 // Package badgerstore keeps a region's records in a folder, with Badger.
 //
-// The folder holds FORMAT, which says whose it is and in which format, and
-// badger/, which Badger locks for one process.
+// The folder holds FORMAT, which says whose it is and in which format, badger/,
+// which Badger locks for one process, and a marker.
+//
+// # Copies
+//
+// By the marker, an empty file of which Badger keeps the inode and its times, Open
+// notices that the folder was copied, or put back from a copy, also over itself
+// (Store.Continuous). It takes some folders for copies that are none: whatever changes
+// the marker's inode (chown, chmod, hard links) makes it another. What it cannot see
+// is a volume that was put back below the file system, a snapshot that keeps inodes and
+// their times (Btrfs, ZFS), and a copy that was made while the store was open, and
+// put back before it was opened again by a tool that leaves files as they are that look the same.
 //
 // # Durability
 //

@@ -43,9 +43,13 @@ type Store struct {
 	idle   sync.Cond // active became 0 after closed
 	active int       // operations that use db
 	closed bool
-	failed error  // why no commit is possible any more
-	readTs uint64 // version of the last acknowledged commit
-	pins   pinList
+	// continuous is what Continuous tells; marker is the one that this process has
+	// made, "" before its first commit.
+	continuous bool
+	marker     string
+	failed     error  // why no commit is possible any more
+	readTs     uint64 // version of the last acknowledged commit
+	pins       pinList
 
 	closeOnce sync.Once
 	closeErr  error
@@ -122,6 +126,9 @@ func (s *Store) recover() error {
 		return fmt.Errorf("recover the store in %s: %w", s.dir, err)
 	}
 	if err := s.loadLarge(); err != nil {
+		return fmt.Errorf("recover the store in %s: %w", s.dir, err)
+	}
+	if err := s.judge(); err != nil {
 		return fmt.Errorf("recover the store in %s: %w", s.dir, err)
 	}
 	return s.syncFolder()

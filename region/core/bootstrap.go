@@ -68,6 +68,7 @@ type bootstrap struct {
 	from    uint64        // bytes then
 	lost    time.Duration // uptime since when no donor could go on with it
 	failed  string        // the peer that refused last
+	idle    int           // requests in a row that brought no document in time
 	tell    time.Duration // uptime at which to say again how far it is
 }
 
@@ -216,8 +217,12 @@ func (c *Core) bootstrap() error {
 			c.finishSnapshot()
 		}
 	case bootCopying:
-		if b.peer != "" && (!c.hears(c.peers[b.peer]) || c.uptime-b.arrived >= c.cfg.Timing.RequestTimeout) {
+		switch {
+		case b.peer == "":
+		case !c.hears(c.peers[b.peer]):
 			b.failed, b.peer = b.peer, ""
+		case c.uptime-b.arrived >= b.patience(c.cfg.Timing.RequestTimeout):
+			b.failed, b.peer, b.idle = b.peer, "", b.idle+1
 		}
 		if b.peer == "" {
 			c.askSnapshot()
@@ -225,6 +230,16 @@ func (c *Core) bootstrap() error {
 	case bootNone:
 	}
 	return nil
+}
+
+// maxPatience is how long a part of a snapshot is waited for at most.
+const maxPatience = 30 * time.Second
+
+// patience is how long the next part is waited for: twice as long with each request
+// that brought nothing. An answer that takes longer than it is waited for would
+// else never be taken, as each request ends the one before it.
+func (b *bootstrap) patience(least time.Duration) time.Duration {
+	return max(least, min(least<<min(b.idle, 16), maxPatience))
 }
 
 // askSnapshot asks for the documents that are still to come.
@@ -443,7 +458,7 @@ func (c *Core) install(p *peer, d *wire.SnapshotDoc) (bool, error) {
 		return false, nil
 	}
 	c.cost += len(d.State)
-	b.last, b.docs, b.bytes, b.dirty = key, b.docs+1, b.bytes+uint64(len(d.State)), true
+	b.last, b.docs, b.bytes, b.dirty, b.idle = key, b.docs+1, b.bytes+uint64(len(d.State)), true, 0
 	if damage != nil {
 		c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: key, State: bytes.Clone(d.State)})
 		c.damage(key, damage)

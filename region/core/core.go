@@ -45,6 +45,9 @@ type Config struct {
 	// Refused are changes that could not be applied; they are not accepted
 	// again, nor is anything that depends on them.
 	Refused map[crdt.Dot]string
+	// Discontinuous says that the store is a copy, or was put back to what it was
+	// before (store.Store.Continuous): it goes on as a new replica.
+	Discontinuous bool
 }
 
 // Validate reports what is missing or contradictory.
@@ -99,7 +102,9 @@ type Core struct {
 	// fenced says why the store must never take writes again, suspect why not
 	// until that is cleared up.
 	fenced, suspect string
-	contact         bool // a peer has greeted since the start
+	// former is the replica that a discontinuous store was, until that is said.
+	former  crdt.ReplicaID
+	contact bool // a peer has greeted since the start
 	// stranger is the peer that does not know this region as a member, until one does.
 	stranger string
 	// unmet is, if not 0, the first change that this replica made in a process
@@ -211,6 +216,11 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 	if err := c.decodeMeta(record); err != nil {
 		return nil, fmt.Errorf("store record %q: %w", metaCore, err)
 	}
+	if cfg.Discontinuous {
+		// Durable with the first step, so that nothing is sent before.
+		c.former, c.changed = c.replica, true
+		c.rebirth(cfg.NewReplica())
+	}
 	if record, err = reader.Meta(metaSnapshot); err != nil {
 		return nil, err
 	}
@@ -302,6 +312,11 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	c.conflicts.Begin(c.batch, now)
 	c.digests.Begin(c.batch)
 	c.queue = append(c.queue, events...)
+	if !c.former.IsZero() {
+		c.note(true, "this store was copied, or put back from a copy: it goes on as a new replica and fetches what it lacks",
+			"former", c.former, "replica", c.replica, "have", c.have)
+		c.former = crdt.ReplicaID{}
+	}
 	if err := c.repairDocuments(); err != nil {
 		return Effects{}, err
 	}

@@ -48,14 +48,15 @@ func (c *Core) doubt(p *peer, lost crdt.Dot) {
 	}
 	c.suspect = fmt.Sprintf("%s holds %d changes of this store, which has %d: it was restored from an older copy; if it has taken writes since then, it cannot go on",
 		p.name, lost.Seq, have)
-	p.lost = lost
+	c.sync.nextID++
+	p.lost, p.proof = lost, c.sync.nextID
 	c.askProof(p)
 }
 
+// askProof asks, always under the same ID: a late answer is as good as any.
 func (c *Core) askProof(p *peer) {
 	have := c.have.Get(c.replica)
-	c.sync.nextID++
-	p.proof, p.proofAt = c.sync.nextID, c.uptime
+	p.proofAt = c.uptime
 	c.send(p.name, wire.Request{ID: p.proof, Spans: []crdt.Span{{Replica: c.replica, From: have, To: have}}})
 }
 

@@ -50,6 +50,7 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 	}
 	told := pastDigest{r.Have, r.Digest}
 	if r.Replica != p.report.Replica {
+		c.inbox.drop(p.report.Replica)
 		p.digests = peerDigests{}
 		p.counted, p.waiting, p.have, p.owed = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}, p.owed.Meet(r.Have)
 	} else if have := r.Have.Join(p.report.Have); !have.Equal(r.Have) {

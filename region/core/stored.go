@@ -20,8 +20,14 @@ func Reborn(record []byte, replica crdt.ReplicaID) ([]byte, error) {
 	if err := c.decodeMeta(record); err != nil {
 		return nil, err
 	}
-	c.replica, c.synced, c.unmet = replica, false, 0
+	c.rebirth(replica)
 	return c.encodeMeta(), nil
+}
+
+// rebirth makes this store a new replica, which takes no writes until it has met
+// another region and caught up: what it has forgotten may be stable elsewhere.
+func (c *Core) rebirth(replica crdt.ReplicaID) {
+	c.replica, c.announced, c.synced, c.unmet = replica, false, false, 0
 }
 
 // Durable returns the replica that a store is, and what it holds. The replica of

@@ -256,6 +256,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	p.offset = time.UnixMilli(h.Now).Sub(c.now)
 	if p.report.Replica != h.Replica {
 		// Another incarnation: what was known of the last one does not hold.
+		c.inbox.drop(p.report.Replica)
 		p.report, p.digests = wire.Report{Region: p.name, Replica: h.Replica}, peerDigests{}
 		p.have, p.counted, p.waiting = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}
 	}

@@ -53,15 +53,16 @@ type Store struct {
 	bytes   int64
 	commits uint64
 	slow    time.Duration
+	copied  bool // and nothing was committed since
 }
 
 var _ store.Store = (*Store)(nil)
 
 // New returns an empty store.
-func New() *Store { return with(new(records), 0) }
+func New() *Store { return with(new(records), 0, false) }
 
-func with(r *records, bytes int64) *Store {
-	s := &Store{shown: r, durable: r, bytes: bytes}
+func with(r *records, bytes int64, copied bool) *Store {
+	s := &Store{shown: r, durable: r, bytes: bytes, copied: copied}
 	s.view.s = s
 	return s
 }
@@ -90,17 +91,30 @@ func (s *Store) Crash() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	return with(s.durable, s.bytes)
+	return with(s.durable, s.bytes, s.copied)
 }
 
 // Clone returns an independent store with what is durable in this one, as if its
-// folder had been copied.
-func (s *Store) Clone() *Store {
+// folder had been copied: it is not Continuous.
+func (s *Store) Clone() *Store { return s.clone(true) }
+
+// Image returns an independent store with what is durable in this one, as if the
+// volume below it had been copied: nothing tells it from this one.
+func (s *Store) Image() *Store { return s.clone(false) }
+
+func (s *Store) clone(copied bool) *Store {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return with(s.durable.Copy(), s.bytes)
+	return with(s.durable.Copy(), s.bytes, copied || s.copied)
+}
+
+// Continuous implements store.Store.
+func (s *Store) Continuous() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.copied
 }
 
 // Commits is the number of batches that were acknowledged.
@@ -153,12 +167,12 @@ func (s *Store) Commit(b *store.Batch) error {
 	defer s.mu.Unlock()
 	if fault.Err != nil {
 		if fault.Kept {
-			s.durable, s.bytes = next, bytes
+			s.durable, s.bytes, s.copied = next, bytes, false
 		}
 		s.failed = fmt.Errorf("%w: %w", store.ErrFailed, fault.Err)
 		return s.failed
 	}
-	s.shown, s.durable, s.bytes = next, next, bytes
+	s.shown, s.durable, s.bytes, s.copied = next, next, bytes, false
 	s.commits++
 	return nil
 }

@@ -100,7 +100,11 @@ func TestClonesPart(t *testing.T) {
 	if err := put(t, s, "1"); err != nil {
 		t.Fatal(err)
 	}
-	c := s.Clone()
+	c, image := s.Clone(), s.Image()
+	if !s.Continuous() || c.Continuous() || c.Crash().Continuous() || !image.Continuous() {
+		t.Error("a clone, and nothing else, is to be known for a copy")
+	}
+	c = s.Clone()
 	if err := put(t, s, "2"); err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +113,10 @@ func TestClonesPart(t *testing.T) {
 	}
 	want(t, s, "2")
 	want(t, c, "3")
+	want(t, image, "1")
+	if !c.Continuous() {
+		t.Error("a clone that was written to is still taken for a copy")
+	}
 	if s.Commits() != 2 || c.Commits() != 1 {
 		t.Errorf("%d and %d commits", s.Commits(), c.Commits())
 	}

@@ -194,6 +194,11 @@ type Store interface {
 	// Snapshot returns a consistent view of the last commit. It costs little
 	// and never waits for a commit that is under way.
 	Snapshot() Snapshot
+	// Continuous reports whether the store is where its last commit left it. It is
+	// false for a copy, and for a store that was put back to what it was before, as
+	// far as that can be told, until the first commit: what that writes must not rely on
+	// what the store says of itself.
+	Continuous() bool
 	// Sizes tells what the store takes on disk.
 	Sizes() (Sizes, error)
 	// Close waits for a commit and for reads that are under way, then releases the store.

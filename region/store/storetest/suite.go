@@ -498,6 +498,9 @@ func testReopen(t *testing.T, f Factory) {
 		if i%10 == 9 {
 			s = f.Reopen(t, s)
 			t.Cleanup(func() { s.Close() })
+			if !s.Continuous() {
+				t.Error("the store is taken for a copy")
+			}
 		}
 	}
 	if got := ids(t, s, users, "", ""); !slices.Equal(got, []string{"29", "a"}) {
