@@ -235,10 +235,18 @@ func TestI06_KillUnderLoadKeepsSequencesAndVectors(t *testing.T) {
 	}
 }
 
+// How the store of a region is put back to what it was before.
+const (
+	ofStopped = "copied while it was stopped"
+	ofRunning = "copied while it ran"
+	// unseen leaves the marker of the folder alone, as if the volume had been put back.
+	unseen = "put back below the store's eyes"
+)
+
 // rollBack lets the first region write, and puts its store back to what it was
 // before. The region is left ended. It returns what was acknowledged, and the
 // replica that the store belongs to.
-func rollBack(t *testing.T, c *cluster.Cluster) (l *ledger, replica string) {
+func rollBack(t *testing.T, c *cluster.Cluster, how string) (l *ledger, replica string) {
 	t.Helper()
 	c.MakeCollection(t, "ledger", `{}`)
 	a := c.Nodes[0]
@@ -247,25 +255,37 @@ func rollBack(t *testing.T, c *cluster.Cluster) (l *ledger, replica string) {
 		l.put(t, a, fmt.Sprintf("kept-%d", i))
 	}
 	c.AwaitEqual(t)
-	if status := a.Stop(t); status != 0 {
-		t.Errorf("SIGTERM: exit status %d", status)
+	replica = a.MustCluster(t).Replica
+	part := a.Data
+	if how == unseen {
+		part = filepath.Join(a.Data, "badger")
+	}
+	if how == ofStopped {
+		if status := a.Stop(t); status != 0 {
+			t.Errorf("SIGTERM: exit status %d", status)
+		}
+	} else {
+		a.Pause(t) // a copy of one moment, as after a kill
 	}
 	backup := filepath.Join(c.Dir, "backup")
-	if err := os.CopyFS(backup, os.DirFS(a.Data)); err != nil {
+	if err := os.CopyFS(backup, os.DirFS(part)); err != nil {
 		t.Fatal(err)
 	}
-	a.Start(t)
-	a.AwaitReady(t)
-	replica = a.MustCluster(t).Replica
+	if how == ofStopped {
+		a.Start(t)
+		a.AwaitReady(t)
+	} else {
+		a.Resume(t)
+	}
 	for i := range 20 {
 		l.put(t, a, fmt.Sprintf("lost-%d", i))
 	}
 	c.AwaitEqual(t)
 	a.Kill(t)
-	if err := os.RemoveAll(a.Data); err != nil {
+	if err := os.RemoveAll(part); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(backup, a.Data); err != nil {
+	if err := os.Rename(backup, part); err != nil {
 		t.Fatal(err)
 	}
 	return l, replica
@@ -280,12 +300,53 @@ func (l *ledger) put(t *testing.T, n *cluster.Node, id string) {
 	}
 }
 
-// A store that is put back to an earlier state must not use its dots again.
+// A store that is put back to an earlier state must not use its dots again, also
+// while it meets nobody.
+func TestI02_StoreThatWasPutBackIsAnotherReplica(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{ofStopped, ofRunning} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			c := cluster.Start(t, cluster.Options{})
+			a := c.Nodes[0]
+			l, replica := rollBack(t, c, how)
+			for _, p := range c.Others(a) {
+				p.SetFault(t, a, cluster.FaultCut)
+			}
+			a.Start(t)
+			a.AwaitLog(t, "this store was copied, or put back from a copy")
+			// It has lost what is stable elsewhere: it takes no writes before it has it back.
+			refused := a.Must(t, cluster.PutRequest("ledger", "alone", `{}`), http.StatusServiceUnavailable)
+			t.Logf("while it meets nobody: %s", refused.Text())
+			a.Get(t, "ledger", "kept-0")
+			next := a.MustCluster(t).Replica
+			a.Kill(t)
+			a.Start(t) // and is no other replica again
+			a.Must(t, cluster.PutRequest("ledger", "alone", `{}`), http.StatusServiceUnavailable)
+			l.put(t, c.Nodes[1], "meanwhile")
+			for _, p := range c.Others(a) {
+				p.SetFault(t, a, cluster.FaultNone)
+			}
+			a.AwaitReady(t)
+			l.check(t, a, "ledger")
+			l.put(t, a, "new")
+			if s := a.MustCluster(t); s.Replica == replica || s.Replica != next || l.last[next] == 0 {
+				t.Errorf("it was the replica %s, then %s, and is %s; it wrote %v", replica, next, s.Replica, l.last)
+			}
+			c.AwaitSame(t)
+			for _, n := range c.Nodes {
+				l.check(t, n, "ledger")
+			}
+		})
+	}
+}
+
+// One that does not know finds out by the first region that it meets.
 func TestI02_RolledBackStoreBecomesAnotherReplica(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	a := c.Nodes[0]
-	l, replica := rollBack(t, c)
+	l, replica := rollBack(t, c, unseen)
 	a.Start(t)
 	a.AwaitLog(t, "this store was rolled back")
 	a.AwaitReady(t)
@@ -305,13 +366,13 @@ func TestI02_RolledBackStoreBecomesAnotherReplica(t *testing.T) {
 	}
 }
 
-// One that was rolled back while nobody could be reached has used dots again
-// before it could know. Its writes must not get among those of the others.
+// One that does not know it, and meets nobody, has used dots again before it
+// could find out. Its writes must not get among those of the others.
 func TestI01_ForkedStoreIsKeptApart(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	a, rest := c.Nodes[0], c.Nodes[1:]
-	l, _ := rollBack(t, c)
+	l, _ := rollBack(t, c, unseen)
 	for _, p := range rest {
 		p.SetFault(t, a, cluster.FaultCut)
 	}
