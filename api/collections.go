@@ -193,7 +193,16 @@ func (s *Server) deleteCollection(x *exchange, r *http.Request) error {
 	if err := errors.Join(conn.SetReadDeadline(time.Time{}), conn.SetWriteDeadline(time.Time{})); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	receipt, err := s.region.DeleteCollection(r.Context(), pathParam(r, "collection"))
+	name, shares := pathParam(r, "collection"), time.Duration(0)
+	if s.bounded(&core.Write{Docs: []core.DocWrite{{Collection: name}}}) {
+		leave, err := x.queue()
+		if err != nil {
+			return err
+		}
+		defer leave()
+		shares = x.remaining(r)
+	}
+	receipt, err := s.region.DeleteCollection(r.Context(), name, shares)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ type Region interface {
 	// PutCollection makes a collection or changes its settings.
 	PutCollection(ctx context.Context, p core.PutCollection) (core.CollectionReceipt, error)
 	// DeleteCollection deletes a collection's documents and then marks it deleted.
-	DeleteCollection(ctx context.Context, name string) (core.CollectionReceipt, error)
+	DeleteCollection(ctx context.Context, name string, shares time.Duration) (core.CollectionReceipt, error)
 
 	// AddRegion makes a region a member, or changes its address.
 	AddRegion(ctx context.Context, ask core.AddRegion) (core.MemberReceipt, error)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/region"
+	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/transport/memnet"
 )
 
@@ -215,6 +216,75 @@ func TestDeletionGathersAllShares(t *testing.T) {
 		w.settle()
 		w.do("GET", tea, nil).gives(200).is(`{"n":0}`)
 	})
+}
+
+// A collection is deleted where all shares of its documents can be had, or not at all.
+func TestCollectionWhoseSharesAreAwayStays(t *testing.T) {
+	stocked(t, 10, func(w *world) {
+		w.do("PUT", "/v1/collections/stock/docs/salt", `{"n":1}`).gives(201)
+		incBy(w, "eu-west", tea, -1).gives(200)
+		w.settle()
+		cutOff(w, "eu-west")
+		if d := took(func() {
+			w.do("DELETE", "/v1/collections/stock", nil).with("Prefer", "wait=1").gives(409).as(shareAway, "eu-west")
+		}); d < time.Second || d > time.Second+2*core.TickEvery {
+			t.Errorf("it was refused after %v", d)
+		}
+		// Nothing of it is gone: its documents fit one change.
+		w.do("GET", tea, nil).gives(200).is(`{"n":9}`)
+		incBy(w, "us-east", tea, -1).gives(200)
+		incBy(w, "eu-west", tea, -1).gives(200)
+		time.AfterFunc(time.Second, func() { healAll(w) })
+		w.do("DELETE", "/v1/collections/stock", nil).with("Prefer", "wait=20").gives(204)
+		w.settle()
+		w.on("eu-west", "GET", "/v1/collections/stock", nil).gives(404)
+	})
+}
+
+// A strict home takes all writes; what other regions have of the bounds they give
+// to it, and the bounds hold wherever the home moves.
+func TestStrictHomeGetsTheSharesOfOthers(t *testing.T) {
+	stocked(t, 10, func(w *world) {
+		incBy(w, "ap-south", tea, -1).gives(200) // has some now
+		w.settle()
+		w.do("POST", "/v1/collections/stock/home", `{"region":"eu-west"}`).gives(200)
+		granted(w, "eu-west")
+		for _, n := range three {
+			if r := incBy(w, n, tea, -2).gives(200); r.Get(HeaderRegion) != "eu-west" {
+				t.Errorf("answered by %q", r.Get(HeaderRegion))
+			}
+		}
+		incBy(w, "us-east", tea, -4).gives(409).as(noShare, "")
+		w.do("GET", tea, nil).with("Meridian-Token", incBy(w, "us-east", tea, 1).gives(200).Get(HeaderToken)).gives(200).is(`{"n":4}`)
+		// What is with a region that is cut off cannot be spent, nor is the bound broken.
+		w.do("POST", "/v1/collections/stock/home", `{"region":"us-east"}`).gives(200)
+		granted(w, "us-east")
+		cutOff(w, "eu-west")
+		incBy(w, "us-east", tea, -4).with("Prefer", "wait=1").gives(409).as(shareAway, "eu-west")
+		healAll(w)
+		incBy(w, "us-east", tea, -4).with("Prefer", "wait=20").gives(200)
+		incBy(w, "ap-south", tea, -1).with("Prefer", "wait=20").gives(409).as(noShare, "")
+		w.settle()
+		w.on("ap-south", "GET", tea, nil).gives(200).is(`{"n":0}`)
+	})
+}
+
+// granted waits until all regions know that one has the home of the stock.
+func granted(w *world, home string) {
+	w.t.Helper()
+	for _, n := range three {
+		for i := 0; ; i++ {
+			var info struct{ Homes []homeState }
+			w.on(n, "GET", "/v1/collections/stock", nil).gives(200).json(&info)
+			if len(info.Homes) == 1 && info.Homes[0].Region == home && info.Homes[0].State == "granted" {
+				break
+			}
+			if time.Sleep(10 * time.Millisecond); i > 1000 {
+				w.t.Fatalf("%s knows the homes %+v", n, info.Homes)
+			}
+		}
+	}
+	w.reach()
 }
 
 // A store that is lost takes its share with it, until the one that follows it

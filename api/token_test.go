@@ -54,6 +54,31 @@ func TestTokenHoldsInAnyRegion(t *testing.T) {
 	})
 }
 
+// A token outlives the process that gave it, and so do the write that it names and
+// what it is good for elsewhere.
+func TestTokenSurvivesRestarts(t *testing.T) {
+	inWorld(t, []string{"eu-west", "us-east"}, nil, func(w *world) {
+		w.settle()
+		w.net.Cut("eu-west", "us-east")
+		token := w.on("us-east", "PUT", aDoc, `{"n":1}`).gives(201).Get(HeaderToken)
+		for range 2 {
+			w.stops["us-east"]()
+			w.stores["us-east"] = w.stores["us-east"].Crash()
+			w.start("us-east")
+			r := w.on("us-east", "GET", aDoc, nil).with(HeaderToken, token).gives(200)
+			if r.is(`{"n":1}`); !mustToken(t, r.Get(HeaderToken)).Covers(mustToken(t, token)) {
+				t.Errorf("after the restart the token is %v, it was %v", r.Get(HeaderToken), token)
+			}
+			w.on("eu-west", "GET", aDoc, nil).with(HeaderToken, token).with("Prefer", "wait=0").gives(503).as(behind, "")
+		}
+		w.stops["eu-west"]()
+		w.stores["eu-west"] = w.stores["eu-west"].Crash()
+		w.start("eu-west")
+		time.AfterFunc(time.Second, func() { w.net.Heal("eu-west", "us-east") })
+		w.on("eu-west", "GET", aDoc, nil).with(HeaderToken, token).with("Prefer", "wait=20").gives(200).is(`{"n":1}`)
+	})
+}
+
 func mustToken(t *testing.T, s string) crdt.Vector {
 	t.Helper()
 	v, err := decodeToken(s)

@@ -295,8 +295,11 @@ const deleteBatch = 500
 
 // DeleteCollection deletes a collection's documents, in several changes, and
 // then the collection. An edit made concurrently elsewhere survives and stays
-// readable under the collection's incarnation.
-func (r *Region) DeleteCollection(ctx context.Context, name string) (core.CollectionReceipt, error) {
+// readable under the collection's incarnation. Documents with bounded counters need
+// the shares of all regions, for which each change waits at most shares; if some
+// stay away the error is a *core.ShareError, the documents that were deleted
+// before stay so, and the collection stays.
+func (r *Region) DeleteCollection(ctx context.Context, name string, shares time.Duration) (core.CollectionReceipt, error) {
 	col, err := r.Collection(name)
 	if err != nil {
 		return core.CollectionReceipt{}, err
@@ -310,7 +313,7 @@ func (r *Region) DeleteCollection(ctx context.Context, name string) (core.Collec
 		if len(page.Documents) == 0 {
 			break
 		}
-		var w core.Write
+		w := core.Write{Shares: shares}
 		for _, d := range page.Documents {
 			w.Docs = append(w.Docs, core.DocWrite{Collection: incarnation, ID: d.ID, Edit: crdt.Edit{Kind: crdt.EditDelete}})
 		}

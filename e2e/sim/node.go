@@ -486,7 +486,7 @@ func (n *node) inspected(rep core.Reply) {
 // archiveCopy keeps a copy of the store that a rollback may bring back.
 func (n *node) archiveCopy() {
 	m, ok := n.store.(*memstore.Store)
-	if !ok || !n.up || n.core == nil || n.busy || len(n.broken) > 0 || n.copying {
+	if !ok || !n.up || n.core == nil || n.busy || len(n.broken) > 0 || n.copying || n.have.Len() == 0 {
 		return
 	}
 	n.archive = append(n.archive, &copyOfStore{store: m.Image(), durable: n.durable.copy(), replica: n.core.Replica(), unmet: n.unmet})

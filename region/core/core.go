@@ -667,6 +667,9 @@ func (c *Core) writable() error {
 		return fmt.Errorf("%w: no peer was met yet", ErrCatchingUp)
 	}
 	if !c.synced && (!c.alone() || c.owed().Len() > 0) {
+		if !c.met {
+			return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy", ErrCatchingUp)
+		}
 		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, missing(c.have, c.owed()))
 	}
 	return nil

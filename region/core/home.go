@@ -267,6 +267,13 @@ func CheckHome(region string, replica crdt.ReplicaID, col *Collection, h *Home) 
 	return nil
 }
 
+// givesShares reports whether an edit only hands shares of counters over. Where the
+// home is does not matter to that: it changes nothing that is shown, and the home
+// has to get the shares that other regions had before it was one.
+func givesShares(e *crdt.Edit) bool {
+	return e.Kind == crdt.EditOps && len(e.Ops) == 0 && len(e.Transfers) > 0
+}
+
 // checkHomes says whether this region may take a write.
 func (c *Core) checkHomes(w *Write) error {
 	var home *Home
@@ -277,7 +284,7 @@ func (c *Core) checkHomes(w *Write) error {
 			continue // it is new, or the write fails
 		}
 		h := col.Home(w.Docs[i].ID)
-		if h == nil || !h.Strict() {
+		if h == nil || !h.Strict() || givesShares(&w.Docs[i].Edit) {
 			continue
 		}
 		if home != nil && home.Region != h.Region {
