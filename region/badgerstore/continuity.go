@@ -21,7 +21,7 @@ import (
 const markerPrefix = "MARK-"
 
 // markerKey is the record of the present marker: its name, a blank, its identity.
-var markerKey = []byte{record.KindOwn, 'c'}
+var markerKey = []byte{record.KindOwn, 'f'}
 
 // judge finds out whether the folder is continuous.
 func (s *Store) judge() error {

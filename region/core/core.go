@@ -276,21 +276,6 @@ func (c *Core) decodeMeta(b []byte) error {
 	return r.Done()
 }
 
-// DurableHave returns the vector that a store's reader has reached. While a
-// snapshot is being taken the documents are not of one moment, and the error is
-// ErrCatchingUp.
-func DurableHave(reader store.Reader) (crdt.Vector, error) {
-	record, err := reader.Meta(metaCore)
-	if err != nil || record == nil {
-		return crdt.Vector{}, err
-	}
-	var c Core
-	if err = c.decodeMeta(record); err == nil {
-		err = c.snapshotError()
-	}
-	return c.have, err
-}
-
 // Have is what the region holds.
 func (c *Core) Have() crdt.Vector { return c.have }
 

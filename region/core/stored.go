@@ -42,6 +42,21 @@ func Durable(reader store.Reader) (crdt.ReplicaID, crdt.Vector, error) {
 	return c.replica, c.have, err
 }
 
+// DurableHave returns the vector that a store's reader has reached. While a
+// snapshot is being taken the documents are not of one moment, and the error is
+// ErrCatchingUp.
+func DurableHave(reader store.Reader) (crdt.Vector, error) {
+	record, err := reader.Meta(metaCore)
+	if err != nil || record == nil {
+		return crdt.Vector{}, err
+	}
+	var c Core
+	if err = c.decodeMeta(record); err == nil {
+		err = c.snapshotError()
+	}
+	return c.have, err
+}
+
 // NextChain is the link of a log's hash chain that follows on prev with a change.
 func NextChain(prev [store.ChainSize]byte, change []byte) (next [store.ChainSize]byte) {
 	h := sha256.New()
