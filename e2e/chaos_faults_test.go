@@ -158,6 +158,16 @@ var processFaults = []processFault{
 			x.shift(n[0], 0)
 		}
 	}},
+	{"topology changes", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+		shapes := []string{
+			`{"kind":"mesh"}`, `{"kind":"ring"}`,
+			fmt.Sprintf(`{"kind":"star","hub":%q,"deputies":[%q]}`, n[0].Region, n[1].Region),
+		}
+		body := shapes[x.rand.IntN(len(shapes))]
+		n[0].Must(x.t, cluster.Request{Method: http.MethodPut, Path: "/v1/cluster/topology", Body: body}, http.StatusOK)
+		x.awaitWrites(what, n...)
+		x.pass(hold)
+	}},
 	{"rolling restart", func(x *chaos, n []*cluster.Node, what string, _ time.Duration) {
 		for i, one := range n {
 			if status := one.Stop(x.t); status != 0 {
