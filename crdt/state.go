@@ -277,3 +277,11 @@ func VersionTag(heads []Dot) string { return TagOf(HeadsHash(heads)) }
 
 // TagOf writes a HeadsHash as it stands in an ETag.
 func TagOf(hash [HeadsHashSize]byte) string { return base64.RawURLEncoding.EncodeToString(hash[:]) }
+
+// Sized is implemented by states that take several times as much memory as their
+// encoding has bytes.
+type Sized interface {
+	// Memory estimates the bytes that the state takes, as of when it was encoded or
+	// decoded last.
+	Memory() int
+}

@@ -58,6 +58,7 @@ type stateWriter struct {
 	numbers  uint64 // of changes so far
 	last     tag
 	stamp    crdt.Stamp
+	memory   int // see Doc.memory
 }
 
 type replicaEntry struct {
@@ -126,6 +127,7 @@ func (w *stateWriter) marks(ms []mark) {
 }
 
 func (w *stateWriter) slot(s *slot) {
+	w.memory += slotMemory
 	flags := byte(0)
 	set := func(on bool, f byte) {
 		if on {
@@ -155,6 +157,7 @@ func (w *stateWriter) slot(s *slot) {
 	if s.s != nil {
 		w.marks(s.s.presence)
 		w.uint(uint64(len(s.s.members)))
+		w.memory += nodeMemory * len(s.s.members)
 		for _, m := range s.s.sorted() {
 			w.b = value.AppendBinary(w.b, m.v)
 			w.marks(m.marks)
@@ -177,6 +180,7 @@ func (w *stateWriter) mapNode(m *mapNode) {
 
 // list writes the positions parents first, so that a parent is a short way back.
 func (w *stateWriter) list(l *list) {
+	w.memory += nodeMemory * len(l.nodes)
 	w.marks(l.presence)
 	w.uint(uint64(len(l.nodes)))
 	number := make([]uint64, len(l.nodes)) // from 1; 0 is the root
@@ -256,7 +260,7 @@ func (d *Doc) AppendBinary(b []byte) ([]byte, error) {
 		w.tag(tag{dot: x}, 0, false)
 	}
 	w.slot(d.root)
-	d.size = len(w.b) - start
+	d.size, d.memory = len(w.b)-start, w.memory
 	return w.b, nil
 }
 
@@ -269,6 +273,7 @@ type stateReader struct {
 	last     mark
 	lastKnow bool // last has its stamp
 	stamp    crdt.Stamp
+	memory   int // see Doc.memory
 }
 
 func (d *stateReader) tag(stamped bool) mark {
@@ -351,6 +356,7 @@ func (d *stateReader) value() any {
 }
 
 func (d *stateReader) slot(own *owner, depth int) *slot {
+	d.memory += slotMemory
 	s := own.slot(nil)
 	flags := d.r.Byte()
 	if flags > slotMask || flags&(slotScalar|slotScalars) == slotScalar|slotScalars || depth > maxSlots {
@@ -419,6 +425,7 @@ func (d *stateReader) list(own *owner, depth int) *list {
 	l := newList(own)
 	l.presence = d.marks()
 	n := d.r.Count(maxItems, 3)
+	d.memory += nodeMemory * n
 	var nodes []node // in blocks, to save allocations
 	for i := range n {
 		if len(nodes) == 0 {
@@ -481,6 +488,7 @@ func (d *stateReader) node(own *owner, l *list, depth int) {
 func (d *stateReader) set(own *owner) *setNode {
 	s := &setNode{own: own, presence: d.marks()}
 	n := d.r.Count(maxItems, 3)
+	d.memory += nodeMemory * n
 	s.members = make(map[string]member, min(n, 256))
 	var prev any
 	for i := range n {
@@ -559,5 +567,6 @@ func Decode(b []byte) (*Doc, error) {
 	if err := r.Done(); err != nil {
 		return nil, err
 	}
+	doc.memory = d.memory
 	return doc, nil
 }

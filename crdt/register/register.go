@@ -50,6 +50,21 @@ var _ crdt.State = (*State)(nil)
 // New returns the state of a register that was never written.
 func New() *State { return &State{} }
 
+// Memory implements [crdt.Sized]: a version is kept encoded and as a value.
+func (s *State) Memory() int {
+	n := 0
+	for i := range s.versions {
+		n += versionMemory + valueFactor*len(s.versions[i].raw)
+	}
+	return n
+}
+
+// What a version takes in memory, as measured.
+const (
+	versionMemory = 300
+	valueFactor   = 3
+)
+
 // Decode reads what AppendBinary writes and nothing else. It keeps nothing of b.
 // Errors wrap crdt.ErrCorrupt.
 func Decode(b []byte) (*State, error) {

@@ -27,8 +27,9 @@ type entry struct {
 	// fresh says that the store had no such document when it was loaded.
 	fresh   bool
 	watched watched
-	size    int
-	elem    *list.Element
+	// size is about what the document takes in the store, memory what it takes here.
+	size, memory int
+	elem         *list.Element
 }
 
 // cache holds recently used documents, least recently used at the back.
@@ -86,15 +87,19 @@ func (c *cache) put(key store.DocKey, s crdt.State) *entry {
 const entryOverhead = 512
 
 func (c *cache) resize(e *entry, n int) {
-	c.size += n + entryOverhead - e.size
-	e.size = n + entryOverhead
+	memory := n + entryOverhead
+	if s, ok := e.state.(crdt.Sized); ok {
+		memory += s.Memory()
+	}
+	c.size += memory - e.memory
+	e.size, e.memory = n+entryOverhead, memory
 }
 
 // remove forgets an entry.
 func (c *cache) remove(e *entry) {
 	delete(c.entries, e.key)
 	c.lru.Remove(e.elem)
-	c.size -= e.size
+	c.size -= e.memory
 }
 
 // evict shrinks the cache to its limit. No entry may be dirty.

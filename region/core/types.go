@@ -119,8 +119,8 @@ type Limits struct {
 	// InboxBytes bounds the changes held back until their dependencies are
 	// there; what overflows is asked for again. Default 64 MiB.
 	InboxBytes int
-	// CacheBytes bounds the decoded documents held by the owner, estimated by
-	// their encoded size. Default 64 MiB.
+	// CacheBytes bounds the decoded documents held by the owner, by an estimate of
+	// the memory that they take, several times their encoded size.
 	CacheBytes int
 	// WriteDocs is the most documents in one write. Default 1,000.
 	WriteDocs int
@@ -143,7 +143,7 @@ type Limits struct {
 const (
 	DefaultBatchBytes  = store.FastBatchBytes
 	DefaultInboxBytes  = 64 << 20
-	DefaultCacheBytes  = 64 << 20
+	DefaultCacheBytes  = 128 << 20
 	DefaultWriteDocs   = 1000
 	DefaultCollections = 10_000
 	DefaultTrimQueue   = 100_000
