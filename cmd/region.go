@@ -17,6 +17,8 @@ func newRegion(a *app) *cobra.Command {
 		Short: "Add regions to the cluster, and list them",
 		Long: `Add regions to a cluster that runs, and list those that there are. Who is a member is
 replicated like documents are: ask any region.`,
+		Example: `  meridian region add sa-east --address 10.0.0.4:7400
+  meridian region list`,
 		GroupID: groupClient,
 		Args:    cobra.ArbitraryArgs,
 		RunE:    showHelp,
