@@ -63,7 +63,7 @@ func TestConformance(t *testing.T) {
 type side struct {
 	*fault.Transport
 	mu       sync.Mutex
-	link     transport.Link
+	up       transport.Link
 	ups      int
 	downs    int
 	received []int
@@ -73,15 +73,22 @@ type side struct {
 func (s *side) LinkUp(l transport.Link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.link = l
+	s.up = l
 	s.ups++
 }
 
 func (s *side) LinkDown(transport.Link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.link = nil
+	s.up = nil
 	s.downs++
+}
+
+// link is the link to the other region, nil if there is none.
+func (s *side) link() transport.Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.up
 }
 
 func (s *side) Receive(_ transport.Link, _ transport.Stream, m wire.Message) {
@@ -143,16 +150,16 @@ func TestCutEndsTheLinkAndHealingBringsItBack(t *testing.T) {
 		set(t, b, "a", fault.Fault{State: fault.Cut})
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if a.link != nil || b.link != nil || a.ups != 1 || b.ups != 1 || a.downs != 1 || b.downs != 1 {
+		if a.link() != nil || b.link() != nil || a.ups != 1 || b.ups != 1 || a.downs != 1 || b.downs != 1 {
 			t.Fatalf("after the cut: %d, %d links up, %d, %d down", a.ups, b.ups, a.downs, b.downs)
 		}
 		set(t, b, "a", fault.Fault{})
 		time.Sleep(time.Second) // though a dials once a minute
 		synctest.Wait()
-		if a.link == nil || b.link == nil {
+		if a.link() == nil || b.link() == nil {
 			t.Fatal("the link is not back")
 		}
-		a.link.Send(wire.Request{ID: 1})
+		a.link().Send(wire.Request{ID: 1})
 		if got := b.take(); len(got) != 1 {
 			t.Errorf("got %v", got)
 		}
@@ -169,19 +176,19 @@ func TestFaultEndsByItself(t *testing.T) {
 		set(t, a, "b", fault.Fault{State: fault.Cut, For: time.Minute}) // it begins anew
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
-		if a.link != nil || b.link != nil {
+		if a.link() != nil || b.link() != nil {
 			t.Fatal("the link is back too soon")
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if a.link == nil || b.link == nil || a.Faults()["b"] != slow {
+		if a.link() == nil || b.link() == nil || a.Faults()["b"] != slow {
 			t.Fatalf("the link is not back as it was: %+v", a.Faults())
 		}
 		set(t, a, "b", fault.Fault{State: fault.Cut, For: time.Minute})
 		set(t, a, "b", fault.Fault{State: fault.Cut}) // for good
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if a.link != nil {
+		if a.link() != nil {
 			t.Error("what was cut for good has healed")
 		}
 	})
@@ -195,7 +202,7 @@ func TestOneWayCut(t *testing.T) {
 			if dir == fault.In {
 				from, to = b, a
 			}
-			if !from.link.Send(wire.Request{ID: 1}) || !to.link.Send(wire.Request{ID: 2}) {
+			if !from.link().Send(wire.Request{ID: 1}) || !to.link().Send(wire.Request{ID: 2}) {
 				t.Error("Send was refused")
 			}
 			if got := to.take(); len(got) != 0 {
@@ -204,7 +211,7 @@ func TestOneWayCut(t *testing.T) {
 			if got := from.take(); len(got) != 1 {
 				t.Errorf("the other way: got %v", got)
 			}
-			w, err := from.link.Bulk(t.Context())
+			w, err := from.link().Bulk(t.Context())
 			if dir == fault.Out {
 				if !errors.Is(err, fault.ErrCut) {
 					t.Errorf("Bulk: %v", err)
@@ -217,7 +224,7 @@ func TestOneWayCut(t *testing.T) {
 				}
 			}
 			set(t, a, "b", fault.Fault{})
-			from.link.Send(wire.Request{ID: 4})
+			from.link().Send(wire.Request{ID: 4})
 			if got := to.take(); len(got) != 1 || got[0] != 4 {
 				t.Errorf("after healing: got %v", got)
 			}
@@ -229,7 +236,7 @@ func TestCutAbortsBulk(t *testing.T) {
 	for _, delay := range []time.Duration{0, 50 * time.Millisecond} {
 		pair(t, func(t *testing.T, a, b *side) {
 			set(t, a, "b", fault.Fault{Delay: delay})
-			w, err := a.link.Bulk(t.Context())
+			w, err := a.link().Bulk(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -255,12 +262,12 @@ func TestDelayIsExactAndKeepsOrder(t *testing.T) {
 		set(t, a, "b", fault.Fault{Delay: delay, Direction: fault.Out})
 		set(t, b, "a", fault.Fault{Delay: delay, Direction: fault.In})
 		start := time.Now()
-		w, err := a.link.Bulk(t.Context())
+		w, err := a.link().Bulk(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range n {
-			a.link.Send(wire.Request{ID: uint64(i)})
+			a.link().Send(wire.Request{ID: uint64(i)})
 			if err := w.Write(t.Context(), wire.Request{ID: uint64(n + i)}); err != nil {
 				t.Fatal(err)
 			}
@@ -284,10 +291,10 @@ func TestDelayIsExactAndKeepsOrder(t *testing.T) {
 		}
 		// What is held up when the delay ends still comes before what follows.
 		b.take()
-		a.link.Send(wire.Request{ID: 1})
+		a.link().Send(wire.Request{ID: 1})
 		set(t, a, "b", fault.Fault{})
 		set(t, b, "a", fault.Fault{})
-		a.link.Send(wire.Request{ID: 2})
+		a.link().Send(wire.Request{ID: 2})
 		time.Sleep(time.Second)
 		if got := b.take(); len(got) != 2 || got[0] != 1 {
 			t.Errorf("got %v", got)
@@ -301,7 +308,7 @@ func TestLossIsOfLiveMessagesAndRepeatable(t *testing.T) {
 	for range 2 {
 		pair(t, func(t *testing.T, a, b *side) {
 			set(t, a, "b", fault.Fault{Loss: 0.3})
-			w, err := a.link.Bulk(t.Context())
+			w, err := a.link().Bulk(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -315,7 +322,7 @@ func TestLossIsOfLiveMessagesAndRepeatable(t *testing.T) {
 				t.Errorf("%d of %d bulk messages", len(got), n)
 			}
 			for i := range n {
-				if !a.link.Send(wire.Request{ID: uint64(i)}) {
+				if !a.link().Send(wire.Request{ID: uint64(i)}) {
 					t.Error("Send tells of the loss")
 				}
 			}
