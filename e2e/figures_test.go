@@ -218,7 +218,7 @@ func regionFigures(t *testing.T) table {
 				continue
 			}
 			cfg := register(1000)
-			cfg.Regions, cfg.Topology, cfg.Rate = n, kind, 300
+			cfg.Regions, cfg.Topology, cfg.Rate, cfg.Samples = n, kind, 300, 50
 			r := measure(t, cfg)
 			cpu := 0.0
 			for _, reg := range r.Regions {
