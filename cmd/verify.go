@@ -31,8 +31,10 @@ waits. It says for each region:
   unknown    it could not be compared: it lacks changes, or has others, or is not heard
 
 With DIR check the data folder of a region that does not run: the checksums of the files and
-of each document, that the digests are those of the documents, that the log has no gaps and
-each change in it is the one that was written, and the conflict log. Nothing is changed.
+of each document, that the digests are those of the documents, that the log has all changes from
+where it was cut up to what the region holds and each is the one that was written, and the
+conflict log. Nothing is changed. It says so if the region was taking a snapshot of another
+one; it goes on with that at its next start, so nothing is wrong then.
 
 The exit status is 0 only if nothing is wrong, and with --cluster all regions are the same.`,
 		Example: `  meridian verify --cluster --wait 10s

@@ -3,6 +3,9 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/meridiandb/meridian/region/badgerstore"
 	"github.com/meridiandb/meridian/region/verify"
@@ -41,9 +44,12 @@ func (a *app) printStoreReport(dir string, r *verify.Report) error {
 	fmt.Fprintf(a.out, "%s is replica %s, with %s in %s, digest %s,\n%s and %s.\n\n", dir, or(r.Replica),
 		count(int(r.Documents), "document"), count(r.Collections, "collection"), r.Digest,
 		count(int(r.Changes), "change"), count(r.Conflicts, "conflict record"))
-	tab := newTable("LOG OF", "HOLDS", "FROM", "TO")
+	if r.Snapshot != nil {
+		fmt.Fprintln(a.out, storedSnapshot(r.Snapshot))
+	}
+	tab := newTable("LOG OF", "HOLDS", "CUT", "FROM", "TO")
 	for _, l := range r.Logs {
-		tab.add(l.Replica, fmt.Sprint(l.Holds), fmt.Sprint(l.First), fmt.Sprint(l.Last))
+		tab.add(l.Replica, fmt.Sprint(l.Holds), fmt.Sprint(l.Cut), fmt.Sprint(l.First), fmt.Sprint(l.Last))
 	}
 	if err := a.printTable(tab); err != nil {
 		return err
@@ -67,4 +73,29 @@ func (a *app) printStoreReport(dir string, r *verify.Report) error {
 		fmt.Fprintf(a.out, "%s.\n", count(r.Found, "problem"))
 	}
 	return nil
+}
+
+// storedSnapshot says how far a store was with taking a snapshot, and what that means.
+func storedSnapshot(s *verify.Snapshot) string {
+	var b strings.Builder
+	copied := fmt.Sprintf("%s, %s", count(int(s.Documents), "document"), byteSize(int64(s.Bytes)))
+	switch {
+	case s.Phase == verify.PhaseClearing:
+		copied = "what was here before is being removed"
+	case s.Phase == verify.PhaseReplaying:
+		copied += ", all of them, of which some wait for changes"
+	case s.TotalBytes > s.Bytes:
+		copied += " of about " + byteSize(int64(s.TotalBytes))
+	}
+	fmt.Fprintf(&b, "It takes a snapshot of another region: %s.\n", copied)
+	fmt.Fprintln(&b, "The region goes on with it at its next start, and answers neither reads nor writes until it is complete.")
+	if len(s.Vector) > 0 {
+		fmt.Fprintf(&b, "The other region held %s when it was asked last:\n", count(int(changesIn(s.Vector)), "change"))
+	} else {
+		fmt.Fprintln(&b, "What the other region holds is not known yet.")
+	}
+	for _, r := range slices.Sorted(maps.Keys(s.Vector)) {
+		fmt.Fprintf(&b, "  %s up to %d\n", printable(r), s.Vector[r])
+	}
+	return b.String()
 }

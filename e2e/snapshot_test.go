@@ -70,6 +70,10 @@ func TestI12_RegionBehindTheLogsTakesASnapshotAndResumesIt(t *testing.T) {
 		t.Errorf("a read while the snapshot is taken: %s", res.Body)
 	}
 	lost.Kill(t)
+	// What is there of a snapshot is whole, and said to be unfinished.
+	if out, _, status := cluster.Run(t, "verify", lost.Data); status != 0 || !strings.Contains(out, "takes a snapshot") {
+		t.Errorf("verify of an unfinished snapshot ends with %d: %s", status, out)
+	}
 	lost.Start(t)
 	line := lost.AwaitLog(t, "asks for a snapshot", "resumes=true")
 	var after uint64
@@ -91,4 +95,10 @@ func TestI12_RegionBehindTheLogsTakesASnapshotAndResumesIt(t *testing.T) {
 	awaitCut(t, 100, c.Nodes...)
 	lost.Put(t, "copied", "after", `{"v":1}`)
 	c.AwaitSame(t)
+	for _, n := range []*cluster.Node{a, lost} { // logs that were cut, and one that began with a snapshot
+		n.Stop(t)
+		if out, _, status := cluster.Run(t, "verify", n.Data); status != 0 {
+			t.Errorf("verify of %s ends with %d: %s", n.Region, status, out)
+		}
+	}
 }

@@ -30,16 +30,83 @@ func (c *Core) rebirth(replica crdt.ReplicaID) {
 	c.replica, c.announced, c.synced, c.unmet = replica, false, false, 0
 }
 
-// Durable returns the replica that a store is, and what it holds. The replica of
-// a store that was never used is zero.
-func Durable(reader store.Reader) (crdt.ReplicaID, crdt.Vector, error) {
+// A Durable is what a store's records say of the region that uses it.
+type Durable struct {
+	// Replica is what the store is, zero if it was never used.
+	Replica crdt.ReplicaID
+	// Have is what it holds, and Cut what its log does not have of it any more.
+	Have, Cut crdt.Vector
+	// Snapshot is that of another region that is being taken, nil if none is.
+	Snapshot *DurableSnapshot
+}
+
+// A DurableSnapshot is how far the taking of a snapshot was.
+type DurableSnapshot struct {
+	// Clearing says that what was here before is still being removed, and Replaying
+	// that all documents are here, and some wait for changes.
+	Clearing, Replaying bool
+	// Documents and Bytes are what was copied, Total about how many bytes there
+	// are, 0 if that is not known.
+	Documents, Bytes, Total uint64
+	// Base is the vector of the donor when its first document was copied, from which
+	// the log goes on. It is empty if none was.
+	Base crdt.Vector
+	// Donor joins the vectors of all donors so far, each when it was asked last.
+	Donor crdt.Vector
+}
+
+// ReadDurable reads what a store says of itself.
+func ReadDurable(reader store.Reader) (Durable, error) {
+	var c Core
 	record, err := reader.Meta(metaCore)
 	if err != nil || record == nil {
-		return crdt.ReplicaID{}, crdt.Vector{}, err
+		return Durable{}, err
 	}
-	var c Core
-	err = c.decodeMeta(record)
-	return c.replica, c.have, err
+	if err := c.decodeMeta(record); err != nil {
+		return Durable{}, fmt.Errorf("store record %q: %w", metaCore, err)
+	}
+	d := Durable{Replica: c.replica, Have: c.have, Cut: c.cut.vector}
+	phase := c.boot.phase
+	if record, err = reader.Meta(metaSnapshot); err != nil {
+		return d, err
+	}
+	if record != nil {
+		if c.boot, err = decodeBootstrap(record); err != nil {
+			return d, fmt.Errorf("store record %q: %w", metaSnapshot, err)
+		}
+	}
+	switch b := &c.boot; {
+	case (record == nil) != (phase == bootNone) || b.phase != phase || phase > bootReplaying:
+		return d, fmt.Errorf("%w: the store record %q does not say of a snapshot what the record %q says", crdt.ErrCorrupt, metaSnapshot, metaCore)
+	case phase != bootNone:
+		d.Snapshot = &DurableSnapshot{
+			Clearing: phase == bootClearing, Replaying: phase == bootReplaying,
+			Documents: b.docs, Bytes: b.bytes, Total: b.total, Base: b.base, Donor: b.end(),
+		}
+	}
+	return d, nil
+}
+
+// Log returns the spans of a replica's log that have to be there, in order. Below
+// Cut there may be more, which nobody needs: the log of a restored store begins
+// where that of its first backup did. Elsewhere there is nothing.
+func (d *Durable) Log(r crdt.ReplicaID) []crdt.Span {
+	var out []crdt.Span
+	add := func(from, to uint64) {
+		if from <= to {
+			out = append(out, crdt.Span{Replica: r, From: from, To: to})
+		}
+	}
+	have, s := d.Have.Get(r), d.Snapshot
+	add(d.Cut.Get(r)+1, have)
+	// While documents are copied the log has the last change of each replica before
+	// Base, and still has it when the copy was given up, until the clearing begins.
+	if s != nil && !s.Replaying {
+		if tip := s.Base.Get(r); tip > 0 && (tip > have || !s.Clearing) {
+			add(tip, tip)
+		}
+	}
+	return out
 }
 
 // DurableHave returns the vector that a store's reader has reached. While a

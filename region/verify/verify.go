@@ -21,7 +21,8 @@ const MaxProblems = 1000
 const (
 	// KindRead: records cannot be read, or not all of them.
 	KindRead = "read"
-	// KindReplica: the record that says which replica the store is, and what it holds.
+	// KindReplica: the records that say which replica the store is, what it holds, and
+	// how far a snapshot is that it takes.
 	KindReplica = "replica"
 	// KindDocument: a document is not what was written.
 	KindDocument = "document"
@@ -45,12 +46,38 @@ type Problem struct {
 // A Log is the log of one replica.
 type Log struct {
 	Replica string `json:"replica"`
-	// First and Last are the changes that the log reaches from and to; what is
-	// before First was cut, or came with a snapshot. Both are 0 if it has none.
+	// First and Last are the changes that the log reaches from and to. Both are 0 if
+	// it has none.
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`
 	// Holds is how many the store says that it holds.
 	Holds uint64 `json:"holds"`
+	// Cut is up to where the store says that the log was cut, or came with a snapshot.
+	Cut uint64 `json:"cut"`
+}
+
+// Phases of a snapshot.
+const (
+	// PhaseClearing: what was here before is being removed.
+	PhaseClearing = "clearing"
+	// PhaseCopying: documents are copied.
+	PhaseCopying = "copying"
+	// PhaseReplaying: all documents are here, and some wait for changes.
+	PhaseReplaying = "replaying"
+)
+
+// A Snapshot says how far the store was with taking the snapshot of another
+// region. The region goes on with it at its next start.
+type Snapshot struct {
+	Phase string `json:"phase"`
+	// Documents, deleted ones too, and Bytes are what was copied so far, TotalBytes
+	// about how many there are, 0 if that is not known.
+	Documents  uint64 `json:"documents"`
+	Bytes      uint64 `json:"bytes"`
+	TotalBytes uint64 `json:"total_bytes"`
+	// Vector is what the region that it comes from held when it was asked last, as
+	// far as that is known: empty until a document came.
+	Vector map[string]uint64 `json:"vector"`
 }
 
 // A Report says what was checked and found.
@@ -62,6 +89,9 @@ type Report struct {
 	Conflicts   int    `json:"conflicts"`
 	Digest      string `json:"digest"`
 	Logs        []Log  `json:"logs"`
+	// Snapshot is set if the store was left while it took one: its documents are not
+	// of one moment yet.
+	Snapshot *Snapshot `json:"snapshot,omitempty"`
 	// Problems are the first MaxProblems of Found.
 	Problems []Problem `json:"problems"`
 	Found    int       `json:"found"`
@@ -87,8 +117,11 @@ const progressEvery = 1000
 // off by ctx; what is wrong is in the report.
 func Store(ctx context.Context, reader store.Reader, progress func(*Report)) (*Report, error) {
 	v := &verifier{ctx: ctx, reader: reader, progress: progress, report: &Report{Problems: []Problem{}, Logs: []Log{}}}
+	durable := v.durable()
 	v.documents()
-	v.log()
+	if durable != nil {
+		v.log(durable)
+	}
 	n, err := conflictlog.Check(reader)
 	if v.report.Conflicts = n; err != nil {
 		v.report.failed(KindConflicts, err)
@@ -112,6 +145,35 @@ func (v *verifier) step() bool {
 	return v.ctx.Err() == nil
 }
 
+// durable reads what the store says of itself; nil if it says nothing that can be
+// relied on.
+func (v *verifier) durable() *core.Durable {
+	d, err := core.ReadDurable(v.reader)
+	if err != nil {
+		v.report.failed(KindReplica, err)
+		return nil
+	}
+	if d.Replica.IsZero() {
+		v.report.problem(Problem{Kind: KindReplica, Detail: "the store was never used, or not restored to its end"})
+		return nil
+	}
+	v.report.Replica = d.Replica.String()
+	if s := d.Snapshot; s != nil {
+		out := &Snapshot{Phase: PhaseCopying, Documents: s.Documents, Bytes: s.Bytes, TotalBytes: s.Total, Vector: map[string]uint64{}}
+		switch {
+		case s.Clearing:
+			out.Phase = PhaseClearing
+		case s.Replaying:
+			out.Phase = PhaseReplaying
+		}
+		for r, seq := range s.Donor.All() {
+			out.Vector[r.String()] = seq
+		}
+		v.report.Snapshot = out
+	}
+	return &d
+}
+
 func (v *verifier) documents() {
 	table, err := digests.Open(v.reader)
 	if err != nil {
@@ -123,6 +185,8 @@ func (v *verifier) documents() {
 		return
 	}
 	v.report.Collections = len(collections) - 1 // that of the system is not counted
+	// What a snapshot replaces goes before its digests.
+	clearing := v.report.Snapshot != nil && v.report.Snapshot.Phase == PhaseClearing
 	var total digest.Digest
 	for _, c := range collections {
 		sums := make([]digest.Digest, digest.Buckets)
@@ -143,12 +207,12 @@ func (v *verifier) documents() {
 			total = total.Plus(weight)
 			v.report.Documents += weight.Documents
 		}
-		if table != nil {
+		if table != nil && !clearing {
 			v.compare(c, table, sums)
 		}
 	}
 	v.report.Digest = total.String()
-	if table != nil && table.Total() != total && v.report.Found == 0 {
+	if table != nil && !clearing && table.Total() != total && v.report.Found == 0 {
 		v.report.problem(Problem{Kind: KindDigest, Detail: "there are digests of collections that do not exist"})
 	}
 }
@@ -167,65 +231,95 @@ func (v *verifier) compare(c crdt.Dot, table *digests.Table, sums []digest.Diges
 	}
 }
 
-func (v *verifier) log() {
-	replica, have, err := core.Durable(v.reader)
-	if err != nil {
-		v.report.failed(KindReplica, err)
-		return
+func (v *verifier) log(d *core.Durable) {
+	replicas := d.Have.Join(d.Cut)
+	if d.Snapshot != nil {
+		replicas = replicas.Join(d.Snapshot.Base)
 	}
-	if replica.IsZero() {
-		v.report.problem(Problem{Kind: KindReplica, Detail: "the store was never used, or not restored to its end"})
-		return
-	}
-	v.report.Replica = replica.String()
-	for r, seq := range have.All() {
-		l := v.replica(r, seq)
-		v.report.Logs = append(v.report.Logs, l)
+	for r := range replicas.All() {
+		v.report.Logs = append(v.report.Logs, v.replica(d, r))
 	}
 }
 
-// replica checks the log of one replica: without gaps up to what is held, each
-// change what was written, in the chain of hashes.
-func (v *verifier) replica(r crdt.ReplicaID, holds uint64) Log {
-	l := Log{Replica: r.String(), Holds: holds}
-	var chain [store.ChainSize]byte
-	wrong := func(format string, args ...any) {
-		v.report.problem(Problem{Kind: KindLog, Detail: fmt.Sprintf("log of %v: ", r) + fmt.Sprintf(format, args...)})
+// A logCheck goes through the log of one replica.
+type logCheck struct {
+	Log
+	report  *Report
+	missing []crdt.Span // what has to be there and was not met yet
+	chain   [store.ChainSize]byte
+}
+
+func (l *logCheck) wrong(format string, args ...any) {
+	l.report.problem(Problem{Kind: KindLog, Detail: fmt.Sprintf("log of %s: ", l.Replica) + fmt.Sprintf(format, args...)})
+}
+
+// replica checks the log of one replica: that it has what it must have, each change
+// what was written, in the chain of hashes.
+func (v *verifier) replica(d *core.Durable, r crdt.ReplicaID) Log {
+	l := &logCheck{
+		Log:    Log{Replica: r.String(), Holds: d.Have.Get(r), Cut: d.Cut.Get(r)},
+		report: v.report, missing: d.Log(r),
+	}
+	if s := d.Snapshot; l.Cut > l.Holds || l.Cut == l.Holds && (s == nil || s.Replaying) {
+		l.wrong("the store says that it was cut up to %d, and that it holds %d", l.Cut, l.Holds)
 	}
 	for e, err := range v.reader.Log(r, 1, ^uint64(0)) {
 		if err != nil {
-			wrong("%v", err)
-			break
+			l.wrong("%v", err)
+			return l.Log
 		}
 		if !v.step() {
-			return l
+			return l.Log
 		}
-		seq := e.Dot.Seq
-		if l.First == 0 {
-			l.First = seq
-		} else if seq != l.Last+1 {
-			wrong("changes %d to %d are missing", l.Last+1, seq-1)
-		}
-		if seq == l.Last+1 { // what is before the first, or missing, is not there to be hashed
-			if next := core.NextChain(chain, e.Change); next != e.Chain {
-				wrong("change %d is not what was written: its hash does not continue the chain", seq)
-			}
-		}
-		l.Last, chain = seq, e.Chain
-		v.report.Changes++
-		ch, rest, err := crdt.DecodeChange(e.Change)
-		switch {
-		case err != nil || len(rest) > 0:
-			wrong("change %d cannot be read: %v", seq, err)
-		case ch.Dot != e.Dot:
-			wrong("change %d says that it is %v", seq, ch.Dot)
-		}
+		l.entry(&e)
 	}
+	l.lacks(^uint64(0))
+	return l.Log
+}
+
+func (l *logCheck) entry(e *store.LogEntry) {
+	seq := e.Dot.Seq
+	l.lacks(seq)
 	switch {
-	case l.Last < holds && l.Last > 0:
-		wrong("changes %d to %d are missing", l.Last+1, holds)
-	case l.Last > holds:
-		wrong("it has %d changes, and the store says that it holds %d", l.Last, holds)
+	case len(l.missing) > 0 && l.missing[0].From == seq:
+		l.seen(seq)
+	case seq > l.Cut:
+		l.wrong("it has change %d, and the store says that it holds %d", seq, l.Holds)
 	}
-	return l
+	if l.First == 0 {
+		l.First = seq
+	}
+	if seq == l.Last+1 { // what is before the first, or missing, is not there to be hashed
+		if next := core.NextChain(l.chain, e.Change); next != e.Chain {
+			l.wrong("change %d is not what was written: its hash does not continue the chain", seq)
+		}
+	}
+	l.Last, l.chain = seq, e.Chain
+	l.report.Changes++
+	ch, rest, err := crdt.DecodeChange(e.Change)
+	switch {
+	case err != nil || len(rest) > 0:
+		l.wrong("change %d cannot be read: %v", seq, err)
+	case ch.Dot != e.Dot:
+		l.wrong("change %d says that it is %v", seq, ch.Dot)
+	}
+}
+
+// lacks tells of what is missing before seq.
+func (l *logCheck) lacks(seq uint64) {
+	for len(l.missing) > 0 && l.missing[0].From < seq {
+		s := &l.missing[0]
+		to := min(s.To, seq-1)
+		l.wrong("changes %d to %d are missing; it was cut up to %d", s.From, to, l.Cut)
+		l.seen(to)
+	}
+}
+
+// seen goes on behind to, which is in the first span of what is missing.
+func (l *logCheck) seen(to uint64) {
+	if s := &l.missing[0]; to < s.To {
+		s.From = to + 1
+	} else {
+		l.missing = l.missing[1:]
+	}
 }
