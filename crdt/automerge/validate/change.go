@@ -2,6 +2,7 @@ package validate
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -176,6 +177,9 @@ type value struct {
 func decodeColumns(cols columns, actors, limit int, num, actor, ctr uint64) (*opColumns, error) {
 	var o opColumns
 	action, err := decodeUint(cols[colAction], limit)
+	if errors.Is(err, ErrTooLarge) {
+		err = tooLarge("more than %d operations (each character is one)", limit)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -123,8 +123,11 @@ func Parse(b []byte, l Limits) ([]*Change, error) {
 				continue
 			}
 			seen[c.Hash] = true
-			if ops += len(c.Ops); ops > l.Ops || len(out) >= l.Changes {
-				return nil, tooLarge("more than %d operations or %d changes", l.Ops, l.Changes)
+			switch ops += len(c.Ops); {
+			case ops > l.Ops:
+				return nil, tooLarge("more than %d operations (each character is one)", l.Ops)
+			case len(out) >= l.Changes:
+				return nil, tooLarge("more than %d changes in a history", l.Changes)
 			}
 			out = append(out, c)
 		}

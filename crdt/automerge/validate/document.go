@@ -2,6 +2,7 @@ package validate
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 )
 
@@ -81,9 +82,9 @@ func parseDocument(contents []byte, l Limits) ([]*Change, error) {
 	opSpecs := r.readSpecs(documentOpColumns, true)
 	changeCols := r.readColumns(changeSpecs, &budget)
 	opCols := r.readColumns(opSpecs, &budget)
-	if len(r.b) > 0 { // where the heads are among the changes
+	if len(r.b) > 0 { // where the heads are among the changes, which shows by itself
 		for range heads {
-			r.size(l.Changes)
+			r.uleb()
 		}
 	}
 	if err := r.done(); err != nil {
@@ -104,6 +105,9 @@ func decodeDocChanges(cols columns, actors int, l Limits) ([]docChange, error) {
 		return nil, invalid("extra bytes in a change")
 	}
 	who, err := decodeUint(cols[colChangeActor], l.Changes)
+	if errors.Is(err, ErrTooLarge) {
+		err = tooLarge("more than %d changes in a history", l.Changes)
+	}
 	if err != nil {
 		return nil, err
 	}
