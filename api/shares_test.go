@@ -138,11 +138,15 @@ func TestBoundsAreSettings(t *testing.T) {
 			w.do("PUT", c, `{"bounds":`+bad+`}`).gives(422).as(invalid, "bounds")
 		}
 		w.do("PUT", c, `{"type":"register","bounds":{"/n":{"min":0}}}`).gives(422).as(invalid, "bounds")
+		w.do("PUT", c, `{"delete":"edit-wins","bounds":{"/n":{"min":0}}}`).gives(422).as(invalid, "delete")
 		w.do("PUT", c, `{"bounds":{"/n":{"min":0},"/a/b":{"max":5}}}`).gives(201)
-		var settings struct{ Bounds json.RawMessage }
+		var settings struct {
+			Bounds json.RawMessage
+			Delete string
+		}
 		w.do("GET", c, nil).gives(200).json(&settings)
-		if string(settings.Bounds) != `{"/a/b":{"max":5},"/n":{"min":0}}` {
-			t.Errorf("the bounds are %s", settings.Bounds)
+		if string(settings.Bounds) != `{"/a/b":{"max":5},"/n":{"min":0}}` || settings.Delete != "wins" {
+			t.Errorf("the bounds are %s, deletions: %s", settings.Bounds, settings.Delete)
 		}
 		w.do("PUT", c, `{}`).gives(409).as(exists, "bounds")
 		w.do("PUT", c, `{"policy":"lww","bounds":{"/n":{"min":0},"/a/b":{"max":5}}}`).gives(200)
@@ -215,6 +219,32 @@ func TestDeletionGathersAllShares(t *testing.T) {
 		incBy(w, "eu-west", tea, -2).gives(200)
 		w.settle()
 		w.do("GET", tea, nil).gives(200).is(`{"n":0}`)
+	})
+}
+
+// An edit that did not know of a deletion does not bring shares back that another
+// region has again, in a document made since. It is in the conflict log.
+func TestDeletionWinsWithBounds(t *testing.T) {
+	far(t, func(w *world) {
+		w.do("PUT", "/v1/collections/stock", `{"bounds":{"/n":{"min":0,"max":20}}}`).gives(201)
+		w.do("PUT", tea, `{}`).gives(201)
+		w.settle()
+		incBy(w, "ap-south", tea, 20).with("Prefer", "wait=5").gives(200)
+		w.settle()
+		cutOff(w, "eu-west")
+		w.on("eu-west", "PATCH", tea, `{"late":true}`).with("Content-Type", MediaMergePatch).gives(200)
+		w.on("ap-south", "DELETE", tea, nil).gives(204)
+		time.Sleep(time.Second) // of virtual time: the deletion is in us-east
+		w.do("PUT", tea, `{"n":20}`).gives(201)
+		healAll(w)
+		w.settle()
+		for _, name := range three {
+			w.on(name, "GET", tea, nil).gives(200).is(`{"n":20}`)
+		}
+		incBy(w, "ap-south", tea, 1).gives(409).as(noShare, "max")
+		if p := w.conflictPage("?collection=stock"); len(p.Conflicts) != 1 {
+			t.Errorf("%d conflicts in the log", len(p.Conflicts))
+		}
 	})
 }
 

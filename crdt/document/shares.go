@@ -8,8 +8,8 @@ import (
 )
 
 // The shares of bounded counters are counters themselves, in a member of the
-// root that is not shown and that clients cannot write. So they are merged,
-// deleted and brought back together with the counters that they are about:
+// root that is not shown and that clients cannot write. So they are merged
+// and deleted together with the counters that they are about:
 //
 //	hidden / JSON pointer of the counter / replica / down or up
 const (

@@ -80,10 +80,12 @@ var regressions = []struct {
 	{sim.Options{Seed: 728}, "a store that was put back used dots again, in shares that it gave away before it met one that knew better"},
 	{sim.Options{Seed: 1819}, "reports of a store that was put back counted for stability before it had noticed"},
 	{sim.Options{Seed: 149}, "what waited of a replica that had never announced itself stayed in an inbox when that was no more"},
+	{sim.Options{Seed: 6628}, "an edit that did not know of a deletion brought shares back that were given anew in a document made since"},
+	{sim.Options{Seed: 6768}, "the same, with a restart"},
 }
 
 // whole are the regressions that need what clients came to do later.
-var whole = []uint64{728, 1819, 149}
+var whole = []uint64{728, 1819, 149, 6628, 6768}
 
 func TestRegressions(t *testing.T) {
 	for _, r := range regressions {

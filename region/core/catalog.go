@@ -34,7 +34,7 @@ type Settings struct {
 	// Bounds are limits of counters, documents only. They are fixed when the
 	// collection is made.
 	Bounds Bounds
-	// Delete is the mode that deletions of its documents carry.
+	// Delete is the mode that deletions of its documents carry. With bounds, they win.
 	Delete crdt.DeleteMode
 	// KeepVersions and KeepAge bound the older versions that writes can be based on.
 	KeepVersions int
@@ -132,6 +132,14 @@ func ParseSettings(b []byte) (Settings, error) {
 			return s, fmt.Errorf("%w: delete must be \"edit-wins\" or \"wins\", not %q", ErrInvalid, in.Delete)
 		}
 		s.Delete = m
+	}
+	if len(s.Bounds) > 0 {
+		// An edit that brought the document back would bring shares back that another
+		// region may have given anew, in a document made since.
+		if in.Delete != "" && s.Delete != crdt.DeleteWins {
+			return s, fmt.Errorf("%w: delete must be \"wins\" in a collection with bounds", ErrInvalid)
+		}
+		s.Delete = crdt.DeleteWins
 	}
 	if in.Acks != nil {
 		if err := s.Acks.UnmarshalJSON(in.Acks); err != nil {

@@ -24,7 +24,10 @@ import (
 // The replica that made the collection has what a counter at 0 starts with.
 //
 // A share can be spent and given only by its replica, in whose changes that is,
-// so what others know of it is never too little for them to be safe. The replica that follows
+// so what others know of it is never too little for them to be safe. A deletion needs all
+// shares, and wins: what was written without having seen it, shares given included, has no
+// part in a document that is made anew, and whoever writes that has seen the deletion.
+// The replica that follows
 // another one in a region takes over its shares once it is known to hold all that is left of it.
 
 // ErrNoShare is the error of a write that a region's share of a bounded counter
