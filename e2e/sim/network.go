@@ -35,6 +35,7 @@ type pair struct {
 type conn struct {
 	p        *pair
 	up       [2]bool
+	since    time.Duration    // when the last of the ends came up
 	last     [2]time.Duration // when the last ordered message arrives
 	under    [2]int           // messages under way
 	held     [2][]*message    // what waits for a blocked direction
@@ -66,6 +67,9 @@ func (p *pair) side(n *node) int {
 }
 
 func (p *pair) alive() bool { return p.conn != nil && p.conn.up[0] && p.conn.up[1] }
+
+// steady reports whether the connection has been up for a while.
+func (p *pair) steady() bool { return p.alive() && p.w.now > p.conn.since+agreeWithin }
 
 // dial makes a connection, after a while, if one is wanted and possible.
 func (p *pair) dial() {
@@ -117,7 +121,7 @@ func (p *pair) connect() {
 }
 
 func (p *pair) raise(c *conn, side int) {
-	c.up[side] = true
+	c.up[side], c.since = true, p.w.now
 	n := p.ends[side]
 	p.w.tracef("%s link up with %s", n.name, p.ends[1-side].name)
 	n.pushOf(c, core.LinkUp{Peer: p.ends[1-side].name})

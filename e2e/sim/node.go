@@ -29,7 +29,9 @@ type node struct {
 	minted int
 	plan   topology.Plan
 	// members are who it takes for such; seeds whom it was started with, if it is not one of the first.
+	// Since grouped it has not changed its mind about that, nor been started.
 	members, seeds []string
+	grouped        time.Duration
 
 	inbound   []input
 	links     map[string]*conn // those that the core was told of
@@ -172,7 +174,7 @@ func (n *node) reload() bool {
 		n.w.fail("restart", "%s: %v", n.name, err)
 		return false
 	}
-	n.core, n.members = c, c.Members()
+	n.core, n.members, n.grouped = c, c.Members(), n.w.now
 	n.stable, n.cut, n.inbox, n.peers = crdt.Vector{}, crdt.Vector{}, 0, nil
 	n.checkI06HaveGrows(c.Have())
 	return true
@@ -394,7 +396,9 @@ func (n *node) carryOut(fx core.Effects) bool {
 			req.then(rep)
 		}
 	}
-	n.members = fx.Members // not before what was asked for in the step is judged
+	if !slices.Equal(n.members, fx.Members) { // not before what was asked for in the step is judged
+		n.members, n.grouped = fx.Members, n.w.now
+	}
 	for _, s := range fx.Sends {
 		n.checkSent(s.Message)
 		if c := n.links[s.Peer]; c != nil {

@@ -82,10 +82,13 @@ var regressions = []struct {
 	{sim.Options{Seed: 149}, "what waited of a replica that had never announced itself stayed in an inbox when that was no more"},
 	{sim.Options{Seed: 6628}, "an edit that did not know of a deletion brought shares back that were given anew in a document made since"},
 	{sim.Options{Seed: 6768}, "the same, with a restart"},
+	{sim.Options{Seed: 2536}, "a check took for in reach whom no region was linked with yet, as those who were to be had caught up just then"},
+	{sim.Options{Seed: 2693}, "the same, as the region that a new one was started with had not heard of it"},
+	{sim.Options{Seed: 7105}, "the same, of a new region that others were linked with, but which the arbiter did not know for a member"},
 }
 
 // whole are the regressions that need what clients came to do later.
-var whole = []uint64{728, 1819, 149, 6628, 6768}
+var whole = []uint64{728, 1819, 149, 6628, 6768, 2536, 2693, 7105}
 
 func TestRegressions(t *testing.T) {
 	for _, r := range regressions {
