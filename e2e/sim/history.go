@@ -205,6 +205,10 @@ func (w *world) record(n *node, fx core.Effects) {
 		b = append(append(b, s.Peer...), wire.Append(nil, s.Message)...)
 	}
 	for _, s := range fx.Streams {
+		if q := s.Snapshot; q != nil {
+			b = append(b, fmt.Sprint(*q)...) // what it is, not where
+			s.Snapshot = nil
+		}
 		b = append(b, fmt.Sprint(s)...)
 	}
 	if fx.Plan != nil {
