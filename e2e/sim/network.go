@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"iter"
 	"math/rand/v2"
 	"time"
 
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/transport/wire"
 )
 
@@ -17,6 +19,10 @@ const (
 	maxStreams = 8
 	// bulkRate is the bytes per second of a catch-up stream.
 	bulkRate = 4 << 20
+	// maxParts is in how many parts a snapshot is sent. Each leaves when the one
+	// before it has arrived, so that much can come between them; with hundreds,
+	// where a link is slow, a copy would take minutes.
+	maxParts = 64
 )
 
 // A pair is the way between two regions. Index 0 is the region with the lesser
@@ -293,21 +299,7 @@ func (p *pair) serve(c *conn, from *node, s core.Stream) {
 	}
 	snap := from.store.Snapshot()
 	defer snap.Close()
-	var parts [][]byte
-	messages := core.CatchUp(snap, s.ID, s.Spans)
-	if s.Snapshot != nil {
-		if s.Snapshot.Resume {
-			p.w.stats.Resumed++
-		}
-		messages = core.Snapshot(snap, *s.Snapshot, 0, 100+p.r.IntN(1000))
-	}
-	for msg, err := range messages {
-		if err != nil {
-			p.w.tracef("%s cannot serve %s: %v", from.name, s.Peer, err)
-		}
-		from.checkSent(msg)
-		parts = append(parts, wire.Append(nil, msg))
-	}
+	parts := p.answer(from, s, snap)
 	abort := p.w.sc.abort
 	if s.Snapshot != nil {
 		abort *= 2 // there are few
@@ -317,6 +309,34 @@ func (p *pair) serve(c *conn, from *node, s core.Stream) {
 	}
 	from.streams++
 	p.stream(c, side, from.epoch, parts)
+}
+
+// answer encodes all that is to be streamed.
+func (p *pair) answer(from *node, s core.Stream, snap store.Snapshot) [][]byte {
+	encode := func(messages iter.Seq2[wire.Message, error]) [][]byte {
+		var parts [][]byte
+		for msg, err := range messages {
+			if err != nil {
+				p.w.tracef("%s cannot serve %s: %v", from.name, s.Peer, err)
+			}
+			from.checkSent(msg)
+			parts = append(parts, wire.Append(nil, msg))
+		}
+		return parts
+	}
+	if s.Snapshot == nil {
+		return encode(core.CatchUp(snap, s.ID, s.Spans))
+	}
+	if s.Snapshot.Resume {
+		p.w.stats.Resumed++
+	}
+	limit := 100 + p.r.IntN(1000)
+	parts := encode(core.Snapshot(snap, *s.Snapshot, 0, limit))
+	for len(parts) > maxParts {
+		limit *= 2
+		parts = encode(core.Snapshot(snap, *s.Snapshot, 0, limit))
+	}
+	return parts
 }
 
 func (p *pair) stream(c *conn, side, epoch int, parts [][]byte) {

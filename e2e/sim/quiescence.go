@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/core"
 )
 
 // heal ends all faults.
@@ -45,6 +46,11 @@ func (w *world) converge() time.Duration {
 		within = tinyConvergeWithin
 	}
 	ok := w.waitFor(within, w.converged)
+	if !ok && slices.ContainsFunc(w.nodes, func(n *node) bool { return n.copying }) {
+		// If a donor was put back, its successor has not what was begun: then the
+		// copy starts over, but only after a while.
+		ok = w.waitFor(core.MaxBaseLost, w.converged)
+	}
 	took := w.now - from
 	if !ok {
 		w.failApart("checkConvergence", "after %v the regions do not have the same", within)

@@ -87,9 +87,9 @@ type SnapshotStatus struct {
 	Replaying bool
 }
 
-// maxBaseLost is how long nobody may be able to go on with a copy before it
+// MaxBaseLost is how long nobody may be able to go on with a copy before it
 // starts over with whoever there is.
-const maxBaseLost = time.Minute
+const MaxBaseLost = time.Minute
 
 // metaSnapshot is the store's record of a snapshot that is being taken.
 const metaSnapshot = "snapshot"
@@ -253,7 +253,7 @@ func (c *Core) askSnapshot() {
 	name := c.donor(q.Have)
 	switch {
 	case name != "":
-	case resume && c.uptime-b.lost >= maxBaseLost && c.donor(c.have) != "":
+	case resume && c.uptime-b.lost >= MaxBaseLost && c.donor(c.have) != "":
 		c.note(true, "nobody can go on with the snapshot that was begun: it starts over", "documents", b.docs)
 		c.startOver()
 		return
