@@ -345,6 +345,9 @@ func Peek(b []byte) (*State, error) {
 		}
 	}
 	s.fresh = readDots(r)
+	if s.forked && s.base != nil {
+		r.Fail("forks are kept aside by themselves")
+	}
 	if err := r.Done(); err != nil {
 		return nil, err
 	}

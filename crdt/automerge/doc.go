@@ -30,8 +30,17 @@
 //     the document back whole, and the new one merges with it.
 //   - A deletion that wins clears everything, as in every type.
 //   - Two changes of one actor with one sequence number, which only a broken
-//     client makes, cannot both live: the one does that was brought by the
-//     lesser stamp, then dot; the other and what depends on it are kept aside.
+//     client makes, cannot both live. Of what lives so far, changes are accepted
+//     one by one: always the one that was brought by the least stamp, then dot,
+//     then the one with the least hash, of those whose dependencies are accepted.
+//     One whose actor and number are taken is rejected, and what depends on it.
+//     What lives is what is accepted and not covered, and what that depends on.
+//     (So a covered change that only rejected ones need does not live, and yet
+//     takes its number.) The others are kept aside. A client that brings such a
+//     change to a region which knows that it is rejected gets an error.
+//
+// Of several mutations that brought a change, it is known by the least of those
+// that no other is covered less than, by part of the same mutations.
 //
 // So what lives is a function of the mutations, whatever their order. Covered
 // changes are kept until the mutation that covers them is stable, since until

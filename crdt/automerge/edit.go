@@ -138,7 +138,7 @@ func (s *State) cover(e crdt.Edit, m *crdt.Mutation) error {
 // prepare makes the changes of an edit.
 func (s *State) prepare(e crdt.Edit, hd crdt.Header, resolve crdt.Resolve, l crdt.Limits, m *crdt.Mutation) ([]*validate.Change, error) {
 	if e.Kind == crdt.EditImport {
-		return s.prepareImport(e)
+		return s.prepareImport(e, hd)
 	}
 	base, _ := e.Base.(*State)
 	if base != nil && !base.heads.Visible() {
@@ -273,7 +273,7 @@ func CheckImport(raw []byte) error {
 }
 
 // prepareImport takes in what a client brings: saved documents and changes.
-func (s *State) prepareImport(e crdt.Edit) ([]*validate.Change, error) {
+func (s *State) prepareImport(e crdt.Edit, hd crdt.Header) ([]*validate.Change, error) {
 	cs, err := validate.Parse(e.Raw, importLimits)
 	if err != nil {
 		return nil, refusal(err)
@@ -287,6 +287,11 @@ func (s *State) prepareImport(e crdt.Edit) ([]*validate.Change, error) {
 		return nil, err
 	}
 	fresh, err := s.admit(c, h, cs)
+	if err == nil && s.heads.Visible() {
+		if err = s.refuseForks(fresh, carrier{dot: hd.Dot, stamp: hd.Stamp}); err != nil {
+			h.index.Rewind(h.index.Len() - len(fresh))
+		}
+	}
 	if err != nil {
 		c.give(h)
 		return nil, err

@@ -10,6 +10,37 @@ import (
 	"github.com/meridiandb/meridian/crdt/automerge/validate"
 )
 
+// A chainPlace is what only one change that lives can have.
+type chainPlace struct {
+	actor string
+	seq   uint64
+}
+
+// contested reports whether a change has an actor and number in common with one
+// that was set aside, in a history with forks. That one may be the change which
+// is accepted though it does not live, as where only a rejected one needs it.
+func (s *State) contested(cs []*validate.Change) (bool, error) {
+	if !s.forked {
+		return false, nil
+	}
+	taken := make(map[chainPlace]bool, len(cs))
+	for _, c := range cs {
+		taken[chainPlace{c.Actor(), c.Seq}] = true
+	}
+	for _, l := range s.loose {
+		links, err := validate.ReadLinks(l.raw)
+		if err != nil {
+			return false, corrupt("%v", err)
+		}
+		for _, x := range links {
+			if taken[chainPlace{string(x.Actor), x.Seq}] {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
 // A record is a change of a rebuild.
 type record struct {
 	change   *validate.Change
@@ -22,17 +53,10 @@ type record struct {
 // mutation, what lives. It is for what happens rarely: an edit that is
 // concurrent with a deletion and a new beginning, and forked actors.
 func (s *State) rebuild(at crdt.Dot, cs []*validate.Change, by carrier) error {
-	rs := &records{byHash: map[Hash]*record{}}
-	if err := rs.gather(s); err != nil {
+	rs, forked, err := s.weigh(cs, by)
+	if err != nil {
 		return err
 	}
-	for _, c := range cs {
-		rs.put(c, by)
-	}
-	if err := rs.order(); err != nil {
-		return err
-	}
-	forked := rs.choose()
 	live, out, err := rs.split()
 	if err != nil {
 		return err
@@ -41,6 +65,39 @@ func (s *State) rebuild(at crdt.Dot, cs []*validate.Change, by carrier) error {
 	s.aside = aside{loose: out, fresh: s.fresh, forked: forked}
 	if s.aside.empty() {
 		s.aside = aside{}
+	}
+	return nil
+}
+
+// weigh works out what lives once the changes of a mutation are known too.
+func (s *State) weigh(cs []*validate.Change, by carrier) (rs *records, forked bool, err error) {
+	rs = &records{byHash: map[Hash]*record{}}
+	if err := rs.gather(s); err != nil {
+		return nil, false, err
+	}
+	for _, c := range cs {
+		rs.put(c, by)
+	}
+	if err := rs.order(); err != nil {
+		return nil, false, err
+	}
+	return rs, rs.choose(), nil
+}
+
+// refuseForks refuses what a client brings if not all of it would live. What lives
+// has been looked at already: this is about rivals that were set aside.
+func (s *State) refuseForks(cs []*validate.Change, by carrier) error {
+	if contested, err := s.contested(cs); !contested || err != nil {
+		return err
+	}
+	rs, _, err := s.weigh(cs, by)
+	if err != nil {
+		return err
+	}
+	for _, c := range cs {
+		if !rs.byHash[c.Hash].lives {
+			return refuse("change %v: its actor has made another one with the number %d", c.Hash, c.Seq)
+		}
 	}
 	return nil
 }
@@ -149,14 +206,10 @@ func (rs *records) mark(keep func(r *record) bool) {
 func (rs *records) choose() (forked bool) {
 	uncovered := func(r *record) bool { return !r.entry.covered() }
 	rs.mark(uncovered)
-	type place struct {
-		actor string
-		seq   uint64
-	}
-	taken := map[place]int{}
+	taken := map[chainPlace]int{}
 	for _, r := range rs.list {
 		if r.lives {
-			p := place{r.change.Actor(), r.change.Seq}
+			p := chainPlace{r.change.Actor(), r.change.Seq}
 			taken[p]++
 			forked = forked || taken[p] > 1
 		}
@@ -181,7 +234,7 @@ func (rs *records) choose() (forked bool) {
 	}
 	for ready.Len() > 0 {
 		r := heap.Pop(&ready).(*record)
-		p := place{r.change.Actor(), r.change.Seq}
+		p := chainPlace{r.change.Actor(), r.change.Seq}
 		if taken[p]++; taken[p] > 1 {
 			continue
 		}

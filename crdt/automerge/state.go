@@ -175,6 +175,9 @@ func (s *State) extend(cs []*validate.Change, by carrier) (done bool, err error)
 	if len(cs) == 0 {
 		return true, nil
 	}
+	if contested, err := s.contested(cs); contested || err != nil {
+		return false, err
+	}
 	heads := s.live.heads
 	lengths := map[string]uint64{}
 	direct := true // nothing is known already, and everything depends on heads

@@ -2,9 +2,11 @@ package validate
 
 // Links is where a change stands in a history.
 type Links struct {
-	Hash Hash
-	Deps []Hash // ascending
-	Raw  []byte // its chunk
+	Hash  Hash
+	Deps  []Hash // ascending
+	Actor []byte // in the chunk's memory, as Raw
+	Seq   uint64
+	Raw   []byte // its chunk
 }
 
 // ReadLinks reads where the changes of some chunks stand, without looking at
@@ -18,7 +20,7 @@ func ReadLinks(chunks []byte) ([]Links, error) {
 			return nil, err
 		}
 		r := &reader{b: contents}
-		l := Links{Hash: h, Deps: r.ascending(maxDeps), Raw: chunks[:len(chunks)-len(rest)]}
+		l := Links{Hash: h, Deps: r.ascending(maxDeps), Actor: r.bytes(maxActor), Seq: r.uleb(), Raw: chunks[:len(chunks)-len(rest)]}
 		if typ != chunkChange {
 			r.fail("a document where a change is needed")
 		}
