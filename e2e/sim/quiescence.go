@@ -53,7 +53,7 @@ func (w *world) converge() time.Duration {
 	}
 	took := w.now - from
 	if !ok {
-		w.failApart("checkConvergence", "after %v the regions do not have the same", within)
+		w.failApart("checkConvergence", "after %v the regions do not have the same", took)
 	}
 	return took
 }
