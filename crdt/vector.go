@@ -236,6 +236,24 @@ func (v Vector) Missing(o Vector) []Span {
 	return out
 }
 
+// Lacks is the number of changes that o contains and v does not.
+func (v Vector) Lacks(o Vector) uint64 {
+	var n uint64
+	a := v.entries
+	for _, e := range o.entries {
+		for len(a) > 0 && a[0].Replica.Compare(e.Replica) < 0 {
+			a = a[1:]
+		}
+		switch {
+		case len(a) == 0 || a[0].Replica != e.Replica:
+			n += e.Seq
+		case a[0].Seq < e.Seq:
+			n += e.Seq - a[0].Seq
+		}
+	}
+	return n
+}
+
 // Sum is the number of changes that the vector contains.
 func (v Vector) Sum() uint64 {
 	var n uint64

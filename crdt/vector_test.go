@@ -77,6 +77,13 @@ func TestVectorsDoWhatMapsWould(t *testing.T) {
 		if got := a.Missing(b); !slices.Equal(got, missing) {
 			t.Fatalf("missing %v, want %v", got, missing)
 		}
+		var lacks uint64
+		for _, s := range missing {
+			lacks += s.To - s.From + 1
+		}
+		if got := a.Lacks(b); got != lacks {
+			t.Fatalf("lacks %d, want %d", got, lacks)
+		}
 		if a.Covers(b) != (len(missing) == 0) {
 			t.Fatalf("%v covers %v: %v", a, b, a.Covers(b))
 		}

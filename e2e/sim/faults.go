@@ -17,6 +17,9 @@ func (w *world) perform(a action) {
 	n := w.nodes[r.IntN(len(w.nodes))]
 	p := w.somePair(r)
 	w.tracef("action %d %s", a.index, a.fault)
+	if slices.Contains([]Fault{Cut, OneWay, Partition, Flap, Clock}, a.fault) {
+		w.befell(a.fault)
+	}
 	switch a.fault {
 	case "":
 		w.work(r)
@@ -107,6 +110,7 @@ func (w *world) partition(r *rand.Rand) {
 func (w *world) reshape(r *rand.Rand) {
 	spec := drawSpec(r, len(w.nodes))
 	if n := w.nodes[r.IntN(len(w.nodes))]; n.up && !n.mute {
+		w.befell(Topology)
 		n.ask(core.SetTopology{Spec: spec}, 0)
 	}
 }
@@ -220,9 +224,13 @@ func (w *world) restoreEmpty(n *node) {
 
 func (w *world) restore(n *node, backup *copyOfStore, volume bool) {
 	w.tracef("%s is rolled back from %v to %v", n.name, n.have, backup.have)
-	w.stats.Rollbacks++
-	if volume {
-		w.stats.Volumes++
+	switch {
+	case volume:
+		w.befell(Volume)
+	case backup.empty:
+		w.befell(Wipe)
+	default:
+		w.befell(Rollback)
 	}
 	for _, d := range n.applied {
 		if d.Replica == backup.replica && !backup.have.Contains(d) &&
@@ -291,7 +299,7 @@ func (w *world) corrupt(n *node, r *rand.Rand) {
 		return
 	}
 	w.tracef("%s has a damaged copy of %s", n.name, k.ID)
-	w.stats.Corrupted++
+	w.befell(Corrupt)
 	w.tainted = true
 	n.breaks(k)
 }

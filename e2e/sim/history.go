@@ -177,9 +177,10 @@ func mix(h uint64, b []byte) uint64 {
 	return h ^ h>>32
 }
 
-// record adds a step's effects to the trace hash (I10).
-func (w *world) record(n *node, fx core.Effects) {
-	b := binary.AppendUvarint(nil, uint64(w.now))
+// record adds a step's effects to the trace hash (I10). It returns the messages
+// that are sent, encoded.
+func (w *world) record(n *node, fx core.Effects) [][]byte {
+	b := binary.AppendUvarint(w.scratch[:0], uint64(w.now))
 	b = append(b, byte(n.index))
 	if fx.Batch != nil {
 		for _, d := range fx.Batch.Docs {
@@ -201,8 +202,12 @@ func (w *world) record(n *node, fx core.Effects) {
 			b = append(b, r.Err.Error()...)
 		}
 	}
-	for _, s := range fx.Sends {
-		b = append(append(b, s.Peer...), wire.Append(nil, s.Message)...)
+	sent := make([][]byte, len(fx.Sends))
+	for i, s := range fx.Sends {
+		b = append(b, s.Peer...)
+		from := len(b)
+		b = wire.Append(b, s.Message)
+		sent[i] = bytes.Clone(b[from:])
 	}
 	for _, s := range fx.Streams {
 		if q := s.Snapshot; q != nil {
@@ -218,14 +223,16 @@ func (w *world) record(n *node, fx core.Effects) {
 		b = append(b, x.Text...)
 	}
 	w.hash.Write(b)
+	w.scratch = b
 	if w.opts.Trace == nil {
-		return
+		return sent
 	}
 	for _, s := range fx.Sends {
 		if k := s.Message.Kind(); k != wire.KindStatus && k != wire.KindAck {
 			w.tracef("%s > %s: %s", n.name, s.Peer, describe(s.Message))
 		}
 	}
+	return sent
 }
 
 // sameBytes reports whether a change is known with this body.

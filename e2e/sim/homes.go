@@ -19,6 +19,7 @@ func (n *node) setHomes(r *rand.Rand) {
 	if !n.up || n.mute {
 		return
 	}
+	n.w.befell(Homes)
 	if chance(r, 0.5) {
 		n.ask(core.SetHome{Collection: spec.name, Prefix: prefix, Region: region, Force: chance(r, 0.04)}, len(n.w.nodes))
 		return

@@ -35,6 +35,7 @@ func (w *world) newcomer(r *rand.Rand) {
 			r: source(w.opts.Seed, streamNetwork+100*uint64(j*MaxRegions+i+1)),
 		}
 	}
+	w.befell(Members)
 	w.tracef("%s is new, and knows %s", n.name, seed.name)
 	w.after(between(r, 0, 3*time.Second), n.boot)
 	w.after(between(r, 0, 3*time.Second), func() { w.addRegion(n.name, r) })

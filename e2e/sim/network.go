@@ -210,7 +210,7 @@ func (p *pair) delay(side int) time.Duration {
 }
 
 // send puts a message of the live stream on its way.
-func (p *pair) send(c *conn, from *node, m wire.Message) {
+func (p *pair) send(c *conn, from *node, m wire.Message, encoded []byte) {
 	side := p.side(from)
 	if c != p.conn || !c.up[side] {
 		return
@@ -224,12 +224,17 @@ func (p *pair) send(c *conn, from *node, m wire.Message) {
 	c.greeting[side] = c.greeting[side] || hello
 	if faulty && chance(p.r, p.w.sc.loss) {
 		p.w.stats.Dropped++
+		p.w.befell(Loss)
 		p.w.tracef("%s to %s lost: %s", from.name, p.ends[1-side].name, describe(m))
 		return
 	}
-	encoded := wire.Append(nil, m)
-	p.transmit(c, side, encoded, faulty && chance(p.r, p.w.sc.reorder))
+	astray := faulty && chance(p.r, p.w.sc.reorder)
+	if astray {
+		p.w.befell(Reorder)
+	}
+	p.transmit(c, side, encoded, astray)
 	if faulty && chance(p.r, p.w.sc.duplicate) {
+		p.w.befell(Duplicate)
 		p.transmit(c, side, encoded, true)
 	}
 }
@@ -305,6 +310,7 @@ func (p *pair) serve(c *conn, from *node, s core.Stream) {
 		abort *= 2 // there are few
 	}
 	if !p.w.calm && chance(p.r, abort) {
+		p.w.befell(Abort)
 		parts = parts[:p.r.IntN(len(parts))]
 	}
 	from.streams++

@@ -197,7 +197,7 @@ func (n *node) die(why string) {
 		return
 	}
 	n.w.tracef("%s dies: %s", n.name, why)
-	n.w.stats.Crashes++
+	n.w.befell(Crash)
 	n.up = false
 	n.epoch++
 	n.core = nil
@@ -350,13 +350,14 @@ func (n *node) step(events []core.Event, due []uint64) {
 		carryOut()
 		return
 	}
+	n.w.befell(Disk)
 	n.w.after(between(n.r, 0, n.slow), carryOut)
 }
 
 // carryOut commits and lets the effects out. It reports false if the process
 // did not survive that, or goes on with another core.
 func (n *node) carryOut(fx core.Effects) bool {
-	n.w.record(n, fx)
+	encoded := n.w.record(n, fx)
 	n.checkI08Memory(fx.Memory)
 	n.replica = n.core.Replica()
 	if fx.Batch != nil {
@@ -399,10 +400,10 @@ func (n *node) carryOut(fx core.Effects) bool {
 	if !slices.Equal(n.members, fx.Members) { // not before what was asked for in the step is judged
 		n.members, n.grouped = fx.Members, n.w.now
 	}
-	for _, s := range fx.Sends {
+	for i, s := range fx.Sends {
 		n.checkSent(s.Message)
 		if c := n.links[s.Peer]; c != nil {
-			c.p.send(c, n, s.Message)
+			c.p.send(c, n, s.Message, encoded[i])
 		}
 	}
 	for _, s := range fx.Streams {
@@ -444,6 +445,7 @@ func (n *node) restartSoon() {
 // made from what is durable, and told of the links that are up.
 func (n *node) diskFull() {
 	n.w.tracef("%s has no room for a commit", n.name)
+	n.w.befell(Full)
 	for _, id := range slices.Sorted(mapKeys(n.asked)) {
 		req := n.asked[id]
 		if n.waits(id) {

@@ -136,6 +136,7 @@ func (w *world) settled() bool {
 func (w *world) checkAll() {
 	w.checkNothingLost()
 	first := w.nodes[0]
+	shown := first.shown()
 	for _, n := range w.nodes {
 		for _, k := range n.documents() {
 			n.checkRead(k)
@@ -146,8 +147,20 @@ func (w *world) checkAll() {
 		if n == first || w.failure != nil {
 			continue
 		}
-		w.checkI05SameEverywhere(first, n)
+		w.checkI05SameEverywhere(first, n, shown)
 	}
+}
+
+// shown is all that can be read in a region.
+func (n *node) shown() map[doc]string {
+	out := map[doc]string{}
+	for _, k := range n.documents() {
+		out[k] = "nothing"
+		if s := n.stored(k); s != nil {
+			out[k] = n.render(k, s)
+		}
+	}
+	return out
 }
 
 // documents lists all that was ever written, in order.
@@ -174,7 +187,8 @@ func (n *node) checkScan() {
 }
 
 // checkI05SameEverywhere: equal Have, equal collections, documents and versions.
-func (w *world) checkI05SameEverywhere(a, b *node) {
+// shown is what can be read in the first region.
+func (w *world) checkI05SameEverywhere(a, b *node, shown map[doc]string) {
 	const check = "checkI05EqualHaveEqualDocuments"
 	ca, cb := a.catalog.Collections(), b.catalog.Collections()
 	if len(ca) != len(cb) {
@@ -191,13 +205,9 @@ func (w *world) checkI05SameEverywhere(a, b *node) {
 		}
 	}
 	for _, k := range a.documents() {
-		sa, sb := a.stored(k), b.stored(k)
-		ra, rb := "nothing", "nothing"
-		if sa != nil {
-			ra = a.render(k, sa)
-		}
-		if sb != nil {
-			rb = b.render(k, sb)
+		ra, rb := shown[k], "nothing"
+		if s := b.stored(k); s != nil {
+			rb = b.render(k, s)
 		}
 		if ra != rb {
 			w.fail(check, "%s of %v:\n  %s has %s\n  %s has %s", k.ID, k.Collection, a.name, ra, b.name, rb)

@@ -45,6 +45,7 @@ func (n *node) repeat(c *client, k *keyed) {
 	if n.w.calm || !n.up || n.mute || !n.have.Covers(c.token) {
 		return
 	}
+	n.w.befell(Repeat)
 	n.w.tracef("%s is asked again under the key %x", n.name, k.write.Request.Key[:8])
 	n.sendWrite(c, c.token, k.write, k.incs, len(n.w.nodes))
 }

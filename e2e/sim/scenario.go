@@ -42,12 +42,31 @@ const (
 	Members   Fault = "members"   // regions are added
 )
 
-// Faults lists all classes.
-func Faults() []Fault {
-	return []Fault{
-		Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume,
-	}
+// classes are all of them.
+var classes = [...]Fault{
+	Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume,
 }
+
+// Faults lists all classes.
+func Faults() []Fault { return slices.Clone(classes[:]) }
+
+// A Tally counts what befell the cluster, by class. Of classes that are settings of a
+// whole run, such as Tiny, it counts the runs.
+type Tally [len(classes)]int
+
+// Of is the count of a class.
+func (t Tally) Of(f Fault) int { return t[slices.Index(classes[:], f)] }
+
+func (t Tally) String() string {
+	parts := make([]string, len(t))
+	for i, n := range t {
+		parts[i] = fmt.Sprintf("%s %d", classes[i], n)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// befell counts a fault.
+func (w *world) befell(f Fault) { w.stats.Befell[slices.Index(classes[:], f)]++ }
 
 // later are the classes that draw from a stream of their own, so that the seeds
 // kept what they meant when these came.

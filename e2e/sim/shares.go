@@ -81,6 +81,7 @@ func (w *world) deal(r *rand.Rand) {
 	if chance(r, 0.5) {
 		write.Shares = between(r, time.Millisecond, 4*time.Second)
 	}
+	w.befell(Shares)
 	n.sendWrite(c, c.token, write, nil, len(n.w.nodes))
 }
 

@@ -45,12 +45,17 @@ func (f *Failure) String() string {
 
 // Stats count what a run went through.
 type Stats struct {
-	Steps, Commits, Changes, Writes, Refused, Reads, Crashes, Rollbacks, Volumes, Dropped, Conflicts, Trimmed, Repeats, Shared, Cut, Snapshots, Resumed, Calls, Decisions, Corrupted int
+	Steps, Commits, Changes, Writes, Refused, Reads, Dropped, Conflicts, Trimmed, Cut, Snapshots, Resumed, Calls, Decisions int
+	// Repeats are the requests that were recognised, Shared the shares of other
+	// regions that were seen to have something left.
+	Repeats, Shared int
 	// AtHome are the writes that were taken under the authority of a strict home,
 	// Granted the claims that became authority.
 	AtHome, Granted int
 	// Added are the regions that became members.
 	Added int
+	// Befell are the faults that happened.
+	Befell Tally
 }
 
 // Add sums two counts.
@@ -61,9 +66,6 @@ func (s *Stats) Add(o Stats) {
 	s.Writes += o.Writes
 	s.Refused += o.Refused
 	s.Reads += o.Reads
-	s.Crashes += o.Crashes
-	s.Rollbacks += o.Rollbacks
-	s.Volumes += o.Volumes
 	s.Dropped += o.Dropped
 	s.Conflicts += o.Conflicts
 	s.Trimmed += o.Trimmed
@@ -77,7 +79,9 @@ func (s *Stats) Add(o Stats) {
 	s.Resumed += o.Resumed
 	s.Calls += o.Calls
 	s.Decisions += o.Decisions
-	s.Corrupted += o.Corrupted
+	for i, n := range o.Befell {
+		s.Befell[i] += n
+	}
 }
 
 // A Result is what became of a run.
@@ -116,6 +120,7 @@ type world struct {
 	app      *rand.Rand
 	stats    Stats
 	hash     hash.Hash
+	scratch  []byte // of record
 	failure  *Failure
 }
 
@@ -155,6 +160,11 @@ func Run(o Options) (res Result) {
 	for _, f := range Faults() {
 		if w.sc.faults[f] {
 			res.Faults = append(res.Faults, f)
+		}
+	}
+	for _, f := range []Fault{Tiny, Cutting} {
+		if w.sc.faults[f] {
+			w.befell(f)
 		}
 	}
 	w.build()

@@ -4,8 +4,9 @@
 //	go run ./e2e/simulate --minutes 5 --start 1e6  as many as there is time for
 //	go run ./e2e/simulate --seed 42 --trace        one seed, and what happened
 //
-// A failure is reported with the least that still fails and the command that
-// replays it; the exit status is 1 then.
+// A failure is reported at once, with the command that replays it, and then with
+// the least that still fails; the exit status is 1 then. A run that is interrupted
+// says what it has done and where to go on.
 package main
 
 import (
@@ -14,12 +15,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"strconv"
+	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/meridiandb/meridian/e2e/sim"
@@ -27,7 +31,7 @@ import (
 
 func main() {
 	debug.SetGCPercent(gcPercent)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	switch {
@@ -120,7 +124,7 @@ func runOne(s settings, out io.Writer) error {
 	res := sim.Run(s.one)
 	fmt.Fprintf(out, "seed %d: %d regions, faults %v, %d actions, %.1f s of virtual time, converged after %.1f s\n",
 		s.one.Seed, res.Regions, res.Faults, len(res.Actions), res.Virtual.Seconds(), res.Convergence.Seconds())
-	fmt.Fprintf(out, "%+v\ntrace hash %s\n", res.Stats, res.Hash)
+	fmt.Fprintf(out, "%s\ntrace hash %s\n", account(res.Stats), res.Hash)
 	if res.Failure == nil {
 		return nil
 	}
@@ -128,17 +132,24 @@ func runOne(s settings, out io.Writer) error {
 	return errFailed
 }
 
+// account says what a run went through, and how often each fault befell it.
+func account(s sim.Stats) string {
+	befell := s.Befell
+	s.Befell = sim.Tally{}
+	counts, _, _ := strings.Cut(fmt.Sprintf("%+v", s), " Befell:")
+	return fmt.Sprintf("%s\nfaults: %v", strings.TrimPrefix(counts, "{"), befell)
+}
+
 // report prints a failure and, unless it is not wanted, the least that fails.
 func report(s settings, res sim.Result, out io.Writer) {
-	fmt.Fprintf(out, "FAILED seed %d: %v\n", s.one.Seed, res.Failure)
 	o := s.one
 	o.Trace = nil
+	fmt.Fprintf(out, "FAILED seed %d: %v\nreplay: %s\n", s.one.Seed, res.Failure, command(o, s.badger))
 	if s.shrink {
-		var tries int
-		o, res, tries = sim.Shrink(o, res)
-		fmt.Fprintf(out, "shrunk in %d runs to %d regions, %d actions, faults %v: %v\n", tries, res.Regions, len(res.Actions), res.Faults, res.Failure)
+		o, res, tries := sim.Shrink(o, res)
+		fmt.Fprintf(out, "shrunk in %d runs to %d regions, %d actions, faults %v: %v\nreplay: %s\n",
+			tries, res.Regions, len(res.Actions), res.Faults, res.Failure, command(o, s.badger))
 	}
-	fmt.Fprintf(out, "replay: %s\n", command(o, s.badger))
 }
 
 func command(o sim.Options, badger bool) string {
@@ -149,11 +160,15 @@ func command(o sim.Options, badger bool) string {
 	return c + " --trace"
 }
 
-// progressEvery is how often the rate is printed.
-const progressEvery = 5 * time.Second
+const (
+	// progressEvery is how often the rate is printed.
+	progressEvery = 5 * time.Second
+	// slowSeed is after how long a seed that still runs is named: one that never
+	// ends would not be known otherwise.
+	slowSeed = time.Minute
+)
 
 func runMany(ctx context.Context, s settings, out io.Writer) error {
-	begin := time.Now()
 	if s.minutes > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(s.minutes*float64(time.Minute)))
@@ -161,7 +176,7 @@ func runMany(ctx context.Context, s settings, out io.Writer) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	seeds, results := make(chan uint64), make(chan seedResult)
+	seeds, begun, results := make(chan uint64), make(chan uint64), make(chan seedResult)
 	go func() {
 		defer close(seeds)
 		for i := range s.seeds {
@@ -176,6 +191,7 @@ func runMany(ctx context.Context, s settings, out io.Writer) error {
 	for range max(s.workers, 1) {
 		workers.Go(func() {
 			for seed := range seeds {
+				begun <- seed
 				o := s.one
 				o.Seed = seed
 				results <- seedResult{seed, sim.Run(o)}
@@ -186,7 +202,8 @@ func runMany(ctx context.Context, s settings, out io.Writer) error {
 		workers.Wait()
 		close(results)
 	}()
-	return collect(s, results, stop, begin, out)
+	c := &collector{settings: s, out: out, begin: time.Now(), running: map[uint64]time.Time{}}
+	return c.collect(begun, results, stop)
 }
 
 type seedResult struct {
@@ -194,39 +211,79 @@ type seedResult struct {
 	sim.Result
 }
 
-func collect(s settings, results <-chan seedResult, stop func(), begin time.Time, out io.Writer) error {
-	var sum sim.Stats
-	var virtual, slowest time.Duration
-	done, failed, last := 0, 0, begin
-	rate := func() string {
-		d := time.Since(begin)
-		return fmt.Sprintf("%d seeds in %s, %.1f a second", done, d.Round(time.Second), float64(done)/d.Seconds())
-	}
-	for r := range results {
-		done++
-		sum.Add(r.Stats)
-		virtual += r.Virtual
-		slowest = max(slowest, r.Convergence)
-		if r.Failure != nil {
-			if failed++; failed <= s.failures {
-				one := s
-				one.one.Seed = r.seed
-				report(one, r.Result, out)
+// A collector sums up the results of many seeds.
+type collector struct {
+	settings
+	out              io.Writer
+	begin            time.Time
+	sum              sim.Stats
+	virtual, slowest time.Duration
+	done             uint64
+	failed           []string
+	running          map[uint64]time.Time
+}
+
+// collect takes results until there are no more. It calls stop when enough failed.
+func (c *collector) collect(begun <-chan uint64, results <-chan seedResult, stop func()) error {
+	progress := time.NewTicker(progressEvery)
+	defer progress.Stop()
+	for {
+		select {
+		case seed := <-begun:
+			c.running[seed] = time.Now()
+		case r, ok := <-results:
+			if !ok {
+				return c.end()
 			}
-			if failed >= s.failures {
+			if c.take(r); len(c.failed) >= c.failures {
 				stop()
 			}
-		}
-		if time.Since(last) >= progressEvery {
-			last = time.Now()
-			fmt.Fprintf(out, "%s, at seed %d, %d failed\n", rate(), r.seed, failed)
+		case <-progress.C:
+			fmt.Fprintf(c.out, "%s, %d failed\n", c.rate(), len(c.failed))
+			c.nameSlow()
 		}
 	}
-	fmt.Fprintf(out, "%s; %s of virtual time, slowest convergence %.1f s\n%+v\n", rate(), virtual.Round(time.Second), slowest.Seconds(), sum)
-	if failed > 0 {
-		fmt.Fprintf(out, "%s failed\n", strconv.Itoa(failed))
+}
+
+func (c *collector) take(r seedResult) {
+	delete(c.running, r.seed)
+	c.done++
+	c.sum.Add(r.Stats)
+	c.virtual += r.Virtual
+	c.slowest = max(c.slowest, r.Convergence)
+	if r.Failure == nil {
+		return
+	}
+	c.failed = append(c.failed, fmt.Sprintf("%d (%s)", r.seed, r.Failure.Check))
+	one := c.settings
+	one.one.Seed = r.seed
+	one.shrink = one.shrink && len(c.failed) <= c.failures
+	report(one, r.Result, c.out)
+}
+
+func (c *collector) rate() string {
+	d := time.Since(c.begin)
+	return fmt.Sprintf("%d seeds from %d in %s, %.1f a second, %s of virtual time",
+		c.done, c.start, d.Round(time.Second), float64(c.done)/d.Seconds(), c.virtual.Round(time.Second))
+}
+
+func (c *collector) nameSlow() {
+	for _, seed := range slices.Sorted(maps.Keys(c.running)) {
+		if d := time.Since(c.running[seed]); d >= slowSeed {
+			fmt.Fprintf(c.out, "seed %d has been running for %s\n", seed, d.Round(time.Second))
+		}
+	}
+}
+
+func (c *collector) end() error {
+	fmt.Fprintf(c.out, "%s; slowest convergence %.1f s\n%s\n", c.rate(), c.slowest.Seconds(), account(c.sum))
+	if c.done < c.seeds {
+		fmt.Fprintf(c.out, "ended early; --start %d goes on\n", c.start+c.done)
+	}
+	if len(c.failed) > 0 {
+		fmt.Fprintf(c.out, "%d failed: %s\n", len(c.failed), strings.Join(c.failed, ", "))
 		return errFailed
 	}
-	fmt.Fprintln(out, "no guarantee was violated")
+	fmt.Fprintln(c.out, "no guarantee was violated")
 	return nil
 }

@@ -354,23 +354,23 @@ func (c *Core) digestsFor(q wire.DigestQuery) ([]wire.KeyDigest, error) {
 	}
 	switch {
 	case q.Level == wire.DigestsOfGroups:
-		groups := make([]digest.Digest, digest.Groups)
+		groups := map[int]digest.Digest{}
 		for i, d := range buckets {
 			groups[i/digest.GroupBuckets] = groups[i/digest.GroupBuckets].Plus(d)
 		}
-		return numbered(groups, 0), nil
+		return numbered(groups), nil
 	case q.Level == wire.DigestsOfBuckets && q.Part < digest.Groups:
-		first := int(q.Part) * digest.GroupBuckets
-		return numbered(buckets[first:first+digest.GroupBuckets], first), nil
+		maps.DeleteFunc(buckets, func(i int, _ digest.Digest) bool { return uint64(i/digest.GroupBuckets) != q.Part })
+		return numbered(buckets), nil
 	}
 	return nil, nil // a later version's level
 }
 
-func numbered(ds []digest.Digest, first int) []wire.KeyDigest {
+func numbered(ds map[int]digest.Digest) []wire.KeyDigest {
 	var out []wire.KeyDigest
-	for i, d := range ds {
-		if !d.IsZero() {
-			out = append(out, wire.KeyDigest{Key: numberKey(first + i), Digest: d})
+	for _, i := range slices.Sorted(maps.Keys(ds)) {
+		if d := ds[i]; !d.IsZero() {
+			out = append(out, wire.KeyDigest{Key: numberKey(i), Digest: d})
 		}
 	}
 	return out

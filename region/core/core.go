@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -116,6 +115,7 @@ type Core struct {
 	// members are the names of all regions, this one included, in order; peers are the others.
 	members []string
 	peers   map[string]*peer
+	names   []string // of the peers, in order; nil if it is not known: see peerNames
 	sync    syncState
 	trim    trimQueue
 	cut     logCut
@@ -655,7 +655,7 @@ func (c *Core) writable() error {
 		if !c.met {
 			return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy", ErrCatchingUp)
 		}
-		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, missing(c.have, c.owed()))
+		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, c.have.Lacks(c.owed()))
 	}
 	return nil
 }
@@ -724,8 +724,6 @@ func (c *Core) send(peer string, m wire.Message) {
 func (c *Core) note(warn bool, text string, args ...any) {
 	c.fx.Notes = append(c.fx.Notes, Note{Warn: warn, Text: text, Args: args})
 }
-
-func (c *Core) peerNames() []string { return slices.Sorted(maps.Keys(c.peers)) }
 
 // Catalog is what is known of collections and replicas.
 func (c *Core) Catalog() *Catalog { return c.catalog }

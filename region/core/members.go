@@ -166,7 +166,7 @@ func (c *Core) regroup() {
 	c.members = names
 	for _, name := range names {
 		if c.peers[name] == nil && name != c.cfg.Region {
-			c.peers[name] = &peer{name: name, newsAt: c.uptime}
+			c.peers[name], c.names = &peer{name: name, newsAt: c.uptime}, nil
 		}
 	}
 	for _, name := range c.peerNames() {
@@ -177,10 +177,20 @@ func (c *Core) regroup() {
 	c.sync.replan = true
 }
 
+// peerNames are the regions that are peers, in order. They belong to the core.
+func (c *Core) peerNames() []string {
+	if c.names == nil {
+		c.names = slices.AppendSeq(make([]string, 0, len(c.peers)), maps.Keys(c.peers))
+		slices.Sort(c.names)
+	}
+	return c.names
+}
+
 // dropPeer forgets a region that is no member.
 func (c *Core) dropPeer(name string) {
 	c.linkDown(name)
 	delete(c.peers, name)
+	c.names = nil
 	if c.boot.peer == name {
 		c.boot.peer = ""
 	}

@@ -174,12 +174,3 @@ func (c *Core) supplier(r crdt.ReplicaID, s crdt.Span) string {
 	}
 	return best
 }
-
-// missing is the number of changes that other has and have lacks.
-func missing(have, other crdt.Vector) uint64 {
-	var n uint64
-	for _, s := range have.Missing(other) {
-		n += s.To - s.From + 1
-	}
-	return n
-}

@@ -290,7 +290,7 @@ func (c *Core) readCopy(m *wire.DocReply, key store.DocKey, t crdt.Type) (crdt.S
 
 // replay applies what the region holds above a vector.
 func (c *Core) replay(state crdt.State, key store.DocKey, above crdt.Vector) error {
-	if n := missing(above, c.have); n > maxReplay {
+	if n := above.Lacks(c.have); n > maxReplay {
 		return fmt.Errorf("%d changes have come since", n)
 	}
 	for encoded, err := range merged(c.reader, above.Missing(c.have)) {

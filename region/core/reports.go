@@ -262,7 +262,7 @@ func (c *Core) status() Status {
 		Region: c.cfg.Region, Replica: c.replica, Have: c.have,
 		Held: c.sync.held, Stable: c.sync.stable, Spec: c.sync.spec,
 		Inbox: InboxStatus{Changes: c.inbox.changes, Bytes: c.inbox.bytes}, Fenced: c.fenced, Suspect: c.suspect, Shares: c.shares.status,
-		Changes: missing(crdt.Vector{}, c.have), HeldLag: missing(c.sync.held, c.have), StableLag: missing(c.sync.stable, c.have),
+		Changes: crdt.Vector{}.Lacks(c.have), HeldLag: c.sync.held.Lacks(c.have), StableLag: c.sync.stable.Lacks(c.have),
 		HeldBehind: c.behind(c.sync.held), StableBehind: c.behind(c.sync.stable),
 		Log: c.logStatus(), Unmet: c.unmet, Snapshot: c.snapshotStatus(),
 	}
@@ -270,11 +270,12 @@ func (c *Core) status() Status {
 		s.Damaged = append(s.Damaged, d.Damage)
 	}
 	s.Repaired = slices.Clone(c.repair.done)
+	s.Peers = make([]PeerStatus, 0, len(c.peers))
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
 		s.Peers = append(s.Peers, PeerStatus{
 			Region: name, Replica: p.report.Replica, Linked: p.up, Heard: c.hears(p),
-			Have: p.have, Missing: missing(c.have, p.have), Lag: missing(p.have, c.have), Behind: c.behind(p.have),
+			Have: p.have, Missing: c.have.Lacks(p.have), Lag: p.have.Lacks(c.have), Behind: c.behind(p.have),
 			LastHeard: p.news, Away: c.away(p), Offset: p.offset, Links: p.report.Links,
 			Compared: p.digests.last,
 		})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/digest"
+	"github.com/meridiandb/meridian/region/core/digests"
 	"github.com/meridiandb/meridian/region/store"
 )
 
@@ -157,18 +158,14 @@ func (c *Core) scrubbed() error {
 	if err != nil {
 		return storeError(err)
 	}
-	wrong := 0
-	for i, d := range kept {
-		if d == s.sums[i] {
-			continue
-		}
-		wrong++
+	wrong := digests.Differ(kept, s.sums)
+	for _, i := range wrong {
 		if err := c.digests.Correct(collection, i, s.sums[i]); err != nil {
 			return storeError(err)
 		}
 	}
-	if wrong > 0 {
-		c.note(true, "digests were not those of the documents, and were corrected", "collection", collection, "parts", wrong)
+	if len(wrong) > 0 {
+		c.note(true, "digests were not those of the documents, and were corrected", "collection", collection, "parts", len(wrong))
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (s *snapshotter) send(q wire.SnapshotRequest) error {
 	case c.boot.phase != bootNone:
 		return errors.New("this region takes a snapshot itself")
 	case !c.have.Covers(q.Have):
-		return fmt.Errorf("this region lacks %d changes of the one that asks", missing(c.have, q.Have))
+		return fmt.Errorf("this region lacks %d changes of the one that asks", c.have.Lacks(q.Have))
 	}
 	s.have, s.forgotten = c.have, c.forgotten
 	base := q.Have

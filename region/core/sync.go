@@ -266,7 +266,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	c.callbacks.meet(h.Have, c.uptime)
 	c.sync.hurry = true
 	c.sync.nextStatus = 0
-	c.note(false, "linked", "peer", p.name, "missing", missing(c.have, h.Have), "lag", missing(h.Have, c.have))
+	c.note(false, "linked", "peer", p.name, "missing", c.have.Lacks(h.Have), "lag", h.Have.Lacks(c.have))
 	return nil
 }
 

@@ -189,7 +189,7 @@ func (v *verifier) documents() {
 	clearing := v.report.Snapshot != nil && v.report.Snapshot.Phase == PhaseClearing
 	var total digest.Digest
 	for _, c := range collections {
-		sums := make([]digest.Digest, digest.Buckets)
+		sums := map[int]digest.Digest{}
 		for e, err := range v.reader.Docs(c, "", "") {
 			if err != nil {
 				v.report.failed(KindRead, fmt.Errorf("documents of %v: %w", c, err))
@@ -217,17 +217,15 @@ func (v *verifier) documents() {
 	}
 }
 
-func (v *verifier) compare(c crdt.Dot, table *digests.Table, sums []digest.Digest) {
+func (v *verifier) compare(c crdt.Dot, table *digests.Table, sums map[int]digest.Digest) {
 	kept, err := table.Buckets(c)
 	if err != nil {
 		v.report.failed(KindDigest, err)
 		return
 	}
-	for i, d := range kept {
-		if d != sums[i] {
-			v.report.problem(Problem{Kind: KindDigest, Collection: c.String(),
-				Detail: fmt.Sprintf("the digest of part %d is %v of %d documents, and its %d documents have %v", i, d, d.Documents, sums[i].Documents, sums[i])})
-		}
+	for _, i := range digests.Differ(kept, sums) {
+		v.report.problem(Problem{Kind: KindDigest, Collection: c.String(),
+			Detail: fmt.Sprintf("the digest of part %d is %v of %d documents, and its %d documents have %v", i, kept[i], kept[i].Documents, sums[i].Documents, sums[i])})
 	}
 }
 

@@ -227,11 +227,19 @@ func (t *Table) Collections() []Collection {
 	return out
 }
 
-// Buckets returns the digests of all buckets of a collection, from the store and
-// what has changed since.
-func (t *Table) Buckets(collection crdt.Dot) ([]digest.Digest, error) {
-	out := make([]digest.Digest, digest.Buckets)
-	put := func(n int, g *group) { copy(out[n*digest.GroupBuckets:], g[:]) }
+// Buckets returns the digests of the buckets of a collection by their numbers,
+// those that are zero left out, from the store and what has changed since.
+func (t *Table) Buckets(collection crdt.Dot) (map[int]digest.Digest, error) {
+	out := map[int]digest.Digest{}
+	put := func(n int, g *group) {
+		for i, d := range g {
+			if n := n*digest.GroupBuckets + i; !d.IsZero() {
+				out[n] = d
+			} else if len(out) > 0 {
+				delete(out, n)
+			}
+		}
+	}
 	for e, err := range t.reader.MetaRange(string(appendCollection(nil, collection)), "") {
 		if err != nil {
 			return nil, err
@@ -248,6 +256,23 @@ func (t *Table) Buckets(collection crdt.Dot) ([]digest.Digest, error) {
 		}
 	}
 	return out, nil
+}
+
+// Differ returns the numbers of the buckets whose digests differ, in order.
+func Differ(a, b map[int]digest.Digest) []int {
+	var out []int
+	for i, d := range a {
+		if d != b[i] {
+			out = append(out, i)
+		}
+	}
+	for i, d := range b {
+		if _, both := a[i]; !both && !d.IsZero() {
+			out = append(out, i)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Correct sets the digest of a bucket to what its documents were found to weigh.
