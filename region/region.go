@@ -135,6 +135,7 @@ func (r *Region) Run(ctx context.Context) error {
 		g.Go(func() error { return r.serveStreams(ctx, streams) })
 	}
 	g.Go(func() error { return r.moments.run(ctx) })
+	g.Go(func() error { return r.compact(ctx) })
 	g.Go(func() error { return r.transport.Run(ctx, handler{r, ctx}) })
 	g.Go(func() error {
 		o := &owner{Region: r, ctx: ctx, streams: streams, waiting: map[uint64]chan core.Reply{}}

@@ -60,6 +60,7 @@ func (s *Store) Commit(b *store.Batch) error {
 	}
 	x.done()
 	log.done()
+	s.written.Add(int64(bytes))
 	s.acknowledge()
 	s.marked(marker)
 	return nil

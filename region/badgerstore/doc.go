@@ -31,6 +31,13 @@
 // Readers look at the state of the last acknowledged commit (Badger's managed
 // mode): they never wait for one that is under way and never see one that failed.
 //
+// # Space
+//
+// What is replaced or removed goes as Badger merges its levels, which it does as it is
+// written to. A store that is written to no more keeps some of it; Compact merges all
+// levels into one. What is in memory tables, and on the first level of a store that has no
+// other, stays: up to a few times MemTableBytes.
+//
 // # A full disk
 //
 // Badger writes its files through memory maps of sparse files. When the disk has

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -50,6 +51,8 @@ type Store struct {
 	failed     error  // why no commit is possible any more
 	readTs     uint64 // version of the last acknowledged commit
 	pins       pinList
+
+	written atomic.Int64 // bytes that were committed since the last Compact
 
 	closeOnce sync.Once
 	closeErr  error

@@ -206,3 +206,14 @@ type Store interface {
 	// from within one. Closing again does nothing.
 	Close() error
 }
+
+// A Compactor is a store in which what was replaced or removed takes room until it
+// is compacted. It does that by itself too, as it is written to, and not to the end.
+type Compactor interface {
+	// Written is how many bytes were committed since the store was opened, or last
+	// compacted.
+	Written() int64
+	// Compact gives back the room of what is no longer there. It rewrites much of the
+	// store, and needs room for that (ErrFull); commits and reads go on meanwhile.
+	Compact() error
+}

@@ -1,0 +1,64 @@
+package badgerstore
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// What was replaced many times goes when the store is compacted, and what is there stays.
+func TestCompactGivesRoomBack(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{MemTableBytes: MinMemTableBytes, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const docs, size, rounds = 1000, 4000, 50
+	random := rand.NewChaCha8([32]byte{1})
+	key := func(i int) store.DocKey {
+		return store.DocKey{Collection: crdt.Dot{Replica: crdt.ReplicaID{1}, Seq: 1}, ID: fmt.Sprint(i)}
+	}
+	state := make([][]byte, docs)
+	for range rounds {
+		var b store.Batch
+		for i := range state {
+			state[i] = make([]byte, size)
+			_, _ = random.Read(state[i])
+			b.Docs = append(b.Docs, store.DocPut{Key: key(i), State: state[i]})
+		}
+		if err := s.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Written(); n < docs*size*rounds {
+		t.Errorf("%d bytes were written, it tells of %d", docs*size*rounds, n)
+	}
+	before, err := s.Sizes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	after, err := s.Sizes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d MiB of documents: %d MiB before, %d MiB after", docs*size>>20, before.Records>>20, after.Records>>20)
+	// What was in memory may have been flushed since.
+	if after.Records > 2*docs*size+2*MinMemTableBytes || after.Records >= before.Records {
+		t.Errorf("it takes %d bytes, and took %d", after.Records, before.Records)
+	}
+	if n := s.Written(); n != 0 {
+		t.Errorf("%d bytes were written since", n)
+	}
+	for i := range state {
+		if got, err := s.Doc(key(i)); err != nil || !bytes.Equal(got, state[i]) {
+			t.Fatalf("document %d: %v", i, err)
+		}
+	}
+}
