@@ -4,6 +4,7 @@
 //
 //	go run ./e2e/limit
 //	go run ./e2e/limit --rounds 5 --duration 10s --case write,read
+//	go run ./e2e/limit --latency
 //
 // The pipe takes a PUT, commits the body and an entry of a log in one transaction
 // of Badger for all writes that wait, answers, and sends what was committed over
@@ -87,6 +88,7 @@ func measure(ctx context.Context, args []string) error {
 	rounds := fs.Int("rounds", 3, "how often each is measured, in turn")
 	duration := fs.Duration("duration", 5*time.Second, "how long each is measured")
 	warmup := fs.Duration("warmup", time.Second, "how long the load runs before that")
+	latency := fs.Bool("latency", false, "also measure latencies, of both at half of what Meridian does at most")
 	only := fs.String("case", "", "which figures: write, update, read, replicate (default all)")
 	verbose := fs.Bool("v", false, "show each report")
 	program := fs.String("meridian", "", "the program to measure (default this source)")
@@ -106,40 +108,80 @@ func measure(ctx context.Context, args []string) error {
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "FIGURE\tPIPE/S\tMERIDIAN/S\tRATIO\tOF ROUNDS\tGOAL")
+	latencies := newLatencyTable()
+	c := comparison{program: *program, rounds: *rounds, duration: *duration, warmup: *warmup, verbose: *verbose}
 	for _, f := range figures() {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), f.name) {
 			continue
 		}
-		var pipes, ours, ratios []float64
-		for range *rounds {
-			f.load.Duration, f.load.Warmup, f.load.Collection = *duration, *warmup, "limit"
-			limit := f.load
-			if f.limit != nil {
-				limit = *f.limit
-				limit.Duration, limit.Warmup, limit.Collection = *duration, *warmup, "limit"
-			}
-			theirs, err := runPipe(ctx, f, limit)
-			if err != nil {
-				return err
-			}
-			f.load.Regions, f.load.Program = f.regions, *program
-			own, err := bench.Run(ctx, f.load)
-			if err != nil {
-				return err
-			}
-			if *verbose {
-				fmt.Fprintf(os.Stderr, "== %s: pipe\n%s\n== %s: meridian\n%s\n", f.name, theirs, f.name, own)
-			}
-			pipes, ours = append(pipes, f.value(theirs)), append(ours, f.value(own))
-			ratios = append(ratios, f.value(own)/f.value(theirs))
+		pipes, ours, err := c.run(ctx, f, 0)
+		if err != nil {
+			return err
 		}
-		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.0f %%\t%.0f–%.0f %%\t%.0f %%\n", f.unit, median(pipes), median(ours),
+		most := values(ours, f.value)
+		ratios := make([]float64, len(ours))
+		for i := range ratios {
+			ratios[i] = f.value(ours[i]) / f.value(pipes[i])
+		}
+		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.0f %%\t%.0f–%.0f %%\t%.0f %%\n", f.unit, median(values(pipes, f.value)), median(most),
 			100*median(ratios), 100*slices.Min(ratios), 100*slices.Max(ratios), 100*f.goal)
 		if err := table.Flush(); err != nil {
 			return err
 		}
+		if *latency {
+			rate := median(most) / 2
+			if pipes, ours, err = c.run(ctx, f, rate); err != nil {
+				return err
+			}
+			latencies.add(f, rate, pipes, ours)
+		}
 	}
-	return nil
+	return latencies.print()
+}
+
+// A comparison says how both are measured.
+type comparison struct {
+	program          string
+	rounds           int
+	duration, warmup time.Duration
+	verbose          bool
+}
+
+// run measures the pipe and Meridian in turn, at a rate, or as fast as they are if that is 0.
+func (c comparison) run(ctx context.Context, f figure, rate float64) (pipes, ours []*bench.Report, err error) {
+	prepare := func(load bench.Config) bench.Config {
+		load.Duration, load.Warmup, load.Rate, load.Collection = c.duration, c.warmup, rate, "limit"
+		return load
+	}
+	load := prepare(f.load)
+	limit := load
+	if f.limit != nil {
+		limit = prepare(*f.limit)
+	}
+	load.Regions, load.Program = f.regions, c.program
+	for range c.rounds {
+		theirs, err := runPipe(ctx, f, limit)
+		if err != nil {
+			return nil, nil, err
+		}
+		own, err := bench.Run(ctx, load)
+		if err != nil {
+			return nil, nil, err
+		}
+		if c.verbose {
+			fmt.Fprintf(os.Stderr, "== %s: pipe\n%s\n== %s: meridian\n%s\n", f.name, theirs, f.name, own)
+		}
+		pipes, ours = append(pipes, theirs), append(ours, own)
+	}
+	return pipes, ours, nil
+}
+
+func values(reports []*bench.Report, value func(*bench.Report) float64) []float64 {
+	out := make([]float64, len(reports))
+	for i, r := range reports {
+		out[i] = value(r)
+	}
+	return out
 }
 
 func median(v []float64) float64 {
