@@ -60,15 +60,14 @@ func (s *Server) getChanges(x *exchange, r *http.Request) error {
 		return err
 	}
 	f := &feed{x: x, lines: lines}
-	return s.serveFeed(f, r, encodeToken(after), func(ctx context.Context) (string, error) {
-		var n int
-		next, err := s.region.Changes(ctx, after, collection, func(c *region.Change) bool {
-			n++
-			f.event("change", encodeToken(c.Cursor), appendChange(nil, c, opts))
-			return n < feedChunk && len(f.buf) < feedBytes
-		})
-		after = next
-		return encodeToken(after), err
+	key := feedKey{cursor: encodeToken(after), collection: collection, types: opts.Types, lines: lines}
+	return s.serveFeed(f, r, key.cursor, func(ctx context.Context) (string, error) {
+		page, err := s.nextPage(ctx, key, after)
+		if page != nil {
+			f.buf = append(f.buf, page.body...)
+			after, key.cursor = page.after, page.id
+		}
+		return key.cursor, err
 	})
 }
 

@@ -57,6 +57,9 @@ type Region interface {
 	// List reads documents in the order of their ids.
 	List(ctx context.Context, collection string, o region.ListOptions) (region.Page, error)
 
+	// Beyond waits until the region holds something that a cursor does not cover, or ctx
+	// ends, and returns what it holds.
+	Beyond(ctx context.Context, after crdt.Vector) (crdt.Vector, error)
 	// Changes calls each with the changes behind a cursor, once there are some, and
 	// returns the cursor behind what it has looked at.
 	Changes(ctx context.Context, after crdt.Vector, collection string, each func(*region.Change) bool) (crdt.Vector, error)

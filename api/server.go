@@ -32,6 +32,8 @@ type Server struct {
 	collab *collab.Server
 	syncs  atomic.Int64
 
+	feedPages *feedPages
+
 	requests, waiters, feeds, backups atomic.Int64
 	lastToken                         atomic.Pointer[knownToken]
 	// closing ends when Run stops taking requests; it cuts waits short.
@@ -48,7 +50,7 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, region: cfg.Region, regionName: []string{cfg.Region.Name()},
 		crossOrigin: http.NewCrossOriginProtection(), listener: cfg.Listener,
-		metrics: newMetrics(), scrape: newScrape(cfg.Gatherer),
+		metrics: newMetrics(), scrape: newScrape(cfg.Gatherer), feedPages: newFeedPages(),
 	}
 	if cfg.Tracing != nil {
 		s.tracer = cfg.Tracing.Tracer(instrumentation)

@@ -37,17 +37,26 @@ type Change struct {
 // got yet will not be shown. The error is ErrFeedGone if the log does not reach
 // back to the cursor.
 func (r *Region) Changes(ctx context.Context, after crdt.Vector, collection string, each func(*Change) bool) (crdt.Vector, error) {
+	if _, err := r.Beyond(ctx, after); err != nil {
+		return after, err
+	}
+	return r.changesSince(ctx, after, collection, each)
+}
+
+// Beyond waits until the region holds something that a cursor does not cover, or ctx
+// ends, and returns what it holds.
+func (r *Region) Beyond(ctx context.Context, after crdt.Vector) (crdt.Vector, error) {
 	for {
 		p := r.published.Load()
 		if !after.Covers(p.have) {
-			return r.changesSince(ctx, after, collection, each)
+			return p.have, nil
 		}
 		select {
 		case <-p.changed:
 		case <-r.stopped:
-			return after, ErrStopped
+			return crdt.Vector{}, ErrStopped
 		case <-ctx.Done():
-			return after, ctx.Err()
+			return crdt.Vector{}, ctx.Err()
 		}
 	}
 }

@@ -60,8 +60,10 @@ func syncTime() (half, most float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
+	defer func() {
+		_ = f.Close() // it is for its time only
+		_ = os.Remove(f.Name())
+	}()
 	const times = 500
 	took := make([]float64, times)
 	for i := range took {
