@@ -12,6 +12,7 @@ import (
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/memstore"
 	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/transport/memnet"
 )
 
 // flip changes a byte of a stored document, behind the region's back.
@@ -89,6 +90,17 @@ func TestReadOfADamagedDocumentHasItRepaired(t *testing.T) {
 			w.on("us-east", "GET", path, nil).gives(200)
 		})
 	}
+}
+
+// A copy that takes longer than it is waited for before it is asked for again is
+// taken when it comes.
+func TestDamagedDocumentIsRepairedOverASlowLink(t *testing.T) {
+	damaged(t, []string{"eu-west", "us-east"}, time.Hour, func(w *world) {
+		w.net.SetBoth("us-east", "eu-west", memnet.Condition{Delay: 2 * time.Second})
+		w.on("us-east", "GET", docX, nil).gives(503).as(damagedKind, "checksum")
+		time.Sleep(10 * time.Second)
+		w.on("us-east", "GET", docX, nil).gives(200).is(`{"n":1}`)
+	})
 }
 
 func TestDamageWithoutAnotherCopyIsAnAlarm(t *testing.T) {

@@ -87,10 +87,11 @@ var regressions = []struct {
 	{sim.Options{Seed: 7105}, "the same, of a new region that others were linked with, but which the arbiter did not know for a member"},
 	{sim.Options{Seed: 7175}, "a snapshot of 200 parts took longer over a slow link than regions may take to converge"},
 	{sim.Options{Seed: 13162}, "a snapshot whose donor was put back starts over after a minute, when regions were to have converged"},
+	{sim.Options{Seed: 15331}, "a copy of a damaged document was asked for anew before an answer could come, for ever"},
 }
 
 // whole are the regressions that need what clients came to do later.
-var whole = []uint64{728, 1819, 149, 6628, 6768, 2536, 2693, 7105, 7175, 13162}
+var whole = []uint64{728, 1819, 149, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331}
 
 func TestRegressions(t *testing.T) {
 	for _, r := range regressions {

@@ -56,10 +56,12 @@ type Repair struct {
 // damage is one that waits for its repair.
 type damage struct {
 	Damage
-	id    uint64 // of the query
-	asked string // the peer, "" if none was yet
-	until time.Duration
+	id    uint64        // of all queries for it: a late answer is as good as any
+	asked string        // the peer that was asked last, "" if none was yet
+	until time.Duration // uptime at which to ask the next one
+	waits bool          // an answer may come until then
 	copy  *wire.DocReply
+	from  string // whose it is
 }
 
 type repairer struct {
@@ -112,7 +114,7 @@ func (c *Core) repairDocuments() error {
 	slices.SortStableFunc(all, func(a, b *damage) int { return cmp.Compare(a.until, b.until) })
 	waiting := 0
 	for _, d := range all {
-		if d.id != 0 && c.uptime < d.until {
+		if d.copy != nil || d.waits && c.uptime < d.until {
 			waiting++
 		}
 	}
@@ -135,7 +137,12 @@ func (c *Core) repairDocuments() error {
 				continue
 			}
 		}
-		if c.uptime >= d.until && waiting < maxCopies {
+		if c.uptime < d.until {
+			continue
+		}
+		if d.copy != nil {
+			c.askCopy(d) // it may be that what it waits for is lost
+		} else if waiting < maxCopies {
 			c.askCopy(d)
 			waiting++
 		}
@@ -151,9 +158,8 @@ func (c *Core) askCopy(d *damage) {
 			peers = append(peers, name)
 		}
 	}
-	d.copy, d.until = nil, c.uptime+c.cfg.Timing.RequestTimeout
-	if len(peers) == 0 {
-		d.id = 0
+	d.waits, d.until = len(peers) > 0, c.uptime+c.cfg.Timing.RequestTimeout
+	if !d.waits {
 		return
 	}
 	i, found := slices.BinarySearch(peers, d.asked)
@@ -161,8 +167,10 @@ func (c *Core) askCopy(d *damage) {
 		i++
 	}
 	d.asked = peers[i%len(peers)]
-	c.repair.nextID++
-	d.id = c.repair.nextID
+	if d.id == 0 {
+		c.repair.nextID++
+		d.id = c.repair.nextID
+	}
 	c.send(d.asked, wire.DocQuery{ID: d.id, Collection: d.Key.Collection, Document: d.Key.ID})
 }
 
@@ -216,18 +224,27 @@ func (c *Core) stored(key store.DocKey) ([]byte, error) {
 }
 
 func (c *Core) receiveDocReply(p *peer, m wire.DocReply) {
-	for _, d := range c.repair.damaged {
-		if d.id != m.ID || d.asked != p.name {
-			continue
+	var d *damage
+	held := 0
+	for _, x := range c.repair.damaged {
+		if x.id == m.ID {
+			d = x
+		} else if x.copy != nil {
+			held++
 		}
-		if m.Refused != "" {
-			c.note(true, "a peer has no copy of a damaged document", "peer", p.name, "id", d.Key.ID, "reason", m.Refused)
-			d.id, d.until = 0, c.uptime+c.cfg.Timing.Status
-			return
+	}
+	switch {
+	case d == nil || held >= maxCopies:
+	case m.Refused != "":
+		c.note(true, "a peer has no copy of a damaged document", "peer", p.name, "id", d.Key.ID, "reason", m.Refused)
+		if d.asked == p.name {
+			d.waits, d.until = false, c.uptime+c.cfg.Timing.Status
 		}
-		// Its memory may be the message's.
-		m.Record = bytes.Clone(m.Record)
-		d.copy = &m
+	case d.copy == nil || !m.Have.Covers(d.copy.Have):
+		// A later copy would have to wait for more: where changes keep coming, there
+		// is one that is too late each time.
+		m.Record = bytes.Clone(m.Record) // its memory may be the message's
+		d.copy, d.from = &m, p.name
 	}
 }
 
@@ -247,7 +264,7 @@ func (c *Core) takeCopy(d *damage) error {
 	case errors.Is(err, errStore):
 		return err
 	case err != nil:
-		c.note(true, "a copy of a damaged document is of no use", "peer", d.asked, "id", d.Key.ID, "error", err)
+		c.note(true, "a copy of a damaged document is of no use", "peer", d.from, "id", d.Key.ID, "error", err)
 		return nil
 	}
 	if old := c.cache.entries[d.Key]; old != nil {
@@ -263,7 +280,7 @@ func (c *Core) takeCopy(d *damage) error {
 	if len(col.Settings.Bounds) > 0 {
 		c.shares.touched[e.key] = true
 	}
-	c.repaired(d, d.asked)
+	c.repaired(d, d.from)
 	// What the damaged document weighed in the digests is not known.
 	e.weight = digest.Of(d.Key.Collection, d.Key.ID, state.Heads(), state.Digest())
 	c.scrub.again(d.Key.Collection)
