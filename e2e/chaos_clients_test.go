@@ -96,13 +96,13 @@ func (x *chaos) startClients(round int) {
 		number++
 		x.wg.Go(c.run)
 	}
-	for _, n := range x.c.Nodes {
+	for _, n := range x.nodes {
 		for range pinned {
 			start(n.Region, false)
 		}
 	}
 	for range roaming {
-		start(x.c.Nodes[0].Region, true)
+		start(x.nodes[0].Region, true)
 	}
 }
 
@@ -115,7 +115,7 @@ func (c *chaosClient) run() {
 		case <-time.After(time.Duration(c.rand.Int64N(int64(pace)))):
 		}
 		if c.roams && c.rand.IntN(3) == 0 {
-			c.region = c.x.c.Nodes[c.rand.IntN(len(c.x.c.Nodes))].Region
+			c.region = c.x.nodes[c.rand.IntN(len(c.x.nodes))].Region
 		}
 	}
 }
@@ -408,7 +408,7 @@ func (c *chaosClient) writeSiblings(key string, seen []string, etag string) {
 
 // finalReads reads everything in every region.
 func (x *chaos) finalReads() {
-	for _, n := range x.c.Nodes {
+	for _, n := range x.nodes {
 		c := &chaosClient{x: x, name: "final " + n.Region, region: n.Region}
 		for gen := range x.gens {
 			for _, object := range []history.Object{history.Register, history.Set, history.Counter, history.List, history.Text, history.Bank} {

@@ -78,21 +78,26 @@ var linkFaults = []linkFault{
 // processes, or both at once. Afterwards all processes run; what happened to the
 // links may stay for the next step.
 func (x *chaos) misfortune() {
-	nodes := slices.Clone(x.c.Nodes)
+	nodes := slices.Clone(x.nodes)
 	x.rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 	onLinks, onProcesses, hold := x.rand.IntN(4) > 0, x.rand.IntN(2) > 0, x.draw(minFault, maxFault)
 	possible := slices.DeleteFunc(slices.Clone(linkFaults), func(f linkFault) bool { return !x.net.can(f.worst) })
 	what, link := "links are up", x.rand.IntN(len(possible))
-	process, heal := x.rand.IntN(len(processFaults)), x.rand.IntN(3) > 0
+	processes := slices.DeleteFunc(slices.Clone(processFaults), func(f processFault) bool { return f.once && len(x.nodes) == len(x.c.Nodes) })
+	process, heal := x.rand.IntN(len(processes)), x.rand.IntN(3) > 0
 	if onLinks {
 		f := possible[link]
-		f.set(x, nodes, f.worst)
+		linked := nodes
+		if x.joins() {
+			linked = append(slices.Clone(nodes), x.newcomer)
+		}
+		f.set(x, linked, f.worst)
 		x.faults[f.name]++
 		what = f.name
 		x.awaitWrites(what, nodes...)
 	}
 	if onProcesses {
-		f := processFaults[process]
+		f := processes[process]
 		x.rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 		x.faults[f.name]++
 		f.do(x, nodes, what+", and "+f.name, hold)
@@ -123,17 +128,18 @@ func (x *chaos) draw(from, to time.Duration) time.Duration {
 type processFault struct {
 	name string
 	do   func(x *chaos, nodes []*cluster.Node, what string, hold time.Duration)
+	once bool // it makes no sense any more when the newcomer has joined
 }
 
 var processFaults = []processFault{
-	{"kill -9", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+	{name: "kill -9", do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
 		n[0].Kill(x.t)
 		x.awaitWrites(what, n[1:]...)
 		x.pass(hold)
 		n[0].Start(x.t)
 		n[0].AwaitReady(x.t)
 	}},
-	{"kill -9 of all", func(x *chaos, n []*cluster.Node, _ string, _ time.Duration) {
+	{name: "kill -9 of all", do: func(x *chaos, n []*cluster.Node, _ string, _ time.Duration) {
 		for _, n := range n {
 			n.Kill(x.t)
 		}
@@ -144,13 +150,13 @@ var processFaults = []processFault{
 			n.AwaitReady(x.t)
 		}
 	}},
-	{"pause", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+	{name: "pause", do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
 		n[0].Pause(x.t)
 		defer n[0].Resume(x.t)
 		x.awaitWrites(what, n[1:]...)
 		x.pass(hold)
 	}},
-	{"clock jumps", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+	{name: "clock jumps", do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
 		x.shift(n[0], x.draw(-maxShift, maxShift))
 		x.awaitWrites(what, n...)
 		x.pass(hold)
@@ -158,7 +164,7 @@ var processFaults = []processFault{
 			x.shift(n[0], 0)
 		}
 	}},
-	{"topology changes", func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+	{name: "topology changes", do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
 		shapes := []string{
 			`{"kind":"mesh"}`, `{"kind":"ring"}`,
 			fmt.Sprintf(`{"kind":"star","hub":%q,"deputies":[%q]}`, n[0].Region, n[1].Region),
@@ -168,7 +174,7 @@ var processFaults = []processFault{
 		x.awaitWrites(what, n...)
 		x.pass(hold)
 	}},
-	{"rolling restart", func(x *chaos, n []*cluster.Node, what string, _ time.Duration) {
+	{name: "rolling restart", do: func(x *chaos, n []*cluster.Node, what string, _ time.Duration) {
 		for i, one := range n {
 			if status := one.Stop(x.t); status != 0 {
 				x.t.Errorf("%s: SIGTERM ended it with status %d", one.Region, status)
@@ -178,7 +184,7 @@ var processFaults = []processFault{
 			one.AwaitReady(x.t)
 		}
 	}},
-	{"restart storm", func(x *chaos, n []*cluster.Node, _ string, _ time.Duration) {
+	{name: "restart storm", do: func(x *chaos, n []*cluster.Node, _ string, _ time.Duration) {
 		for range stormRestarts {
 			one := n[x.rand.IntN(len(n))]
 			one.Kill(x.t)
@@ -188,4 +194,37 @@ var processFaults = []processFault{
 			n.AwaitReady(x.t)
 		}
 	}},
+	{name: "region joins", once: true, do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+		x.join(n[0], n[1])
+		x.awaitWrites(what, n...)
+		x.pass(hold)
+	}},
+}
+
+// join has a region that others may not reach add the newcomer, which knows one
+// other. If that has happened already, the newcomer is killed on its way.
+func (x *chaos) join(by, via *cluster.Node) {
+	if x.newcomer.Running() {
+		x.newcomer.Kill(x.t)
+		x.newcomer.Start(x.t)
+		return
+	}
+	x.introduce(x.newcomer, via)
+	x.newcomer.Start(x.t)
+	by.Must(x.t, cluster.Request{
+		Method: http.MethodPost, Path: "/v1/cluster/regions/" + newRegion, Body: fmt.Sprintf(`{"address":%q}`, x.newcomer.PeerAddr),
+	}, http.StatusOK, http.StatusCreated)
+}
+
+// joins reports whether the newcomer has been started and is not among the nodes.
+func (x *chaos) joins() bool { return x.newcomer.Running() && !slices.Contains(x.nodes, x.newcomer) }
+
+// admit lets clients use the newcomer, and faults befall its links: from now on it
+// dials all others by paths of its own.
+func (x *chaos) admit() {
+	x.introduce(x.newcomer, x.nodes...)
+	x.newcomer.Kill(x.t)
+	x.newcomer.Start(x.t)
+	x.newcomer.AwaitReady(x.t)
+	x.nodes = append(x.nodes, x.newcomer)
 }

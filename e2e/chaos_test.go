@@ -37,6 +37,10 @@ const (
 	converged = 10 * time.Second
 )
 
+// newRegion joins in the course of chaos. It is the first by name, so it dials all
+// others: none of them gets around the relays by its address.
+const newRegion = "af-north"
+
 // Five regions, of which the short form has the first three.
 var fiveRegions = []string{"us-east", "eu-west", "ap-south", "sa-east", "af-south"}
 
@@ -61,35 +65,21 @@ func TestChaos(t *testing.T) {
 	for _, topology := range topologies {
 		t.Run(topology, func(t *testing.T) {
 			t.Logf("replay: go test ./e2e -v -artifacts -run TestChaos/%s -e2e.chaos %v -e2e.seed %d", topology, d, seed)
-			net := userSpace{relay.New(seed)}
-			startChaos(t, net, cluster.Options{Regions: regions, Topology: topology, Prepare: net.prepare(t)}, seed, d).run(d)
+			startChaos(t, userSpace{relay.New(seed)}, cluster.Options{Regions: regions, Topology: topology}, seed, d).run(d)
 		})
-	}
-}
-
-// prepare puts the relays between the regions.
-func (r userSpace) prepare(t *testing.T) func(*cluster.Cluster) {
-	return func(c *cluster.Cluster) {
-		for _, n := range c.Nodes {
-			var peers []string
-			for _, p := range c.Others(n) {
-				addr, err := r.Dial(n.Region, p.Region, p.PeerAddr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				peers = append(peers, p.Region+"="+addr)
-			}
-			n.SetArg("--peers", strings.Join(peers, ","))
-		}
 	}
 }
 
 // A chaos is a cluster whose links are relays, with its clients and faults.
 type chaos struct {
-	t    *testing.T
-	c    *cluster.Cluster
-	net  misfortunes
-	rand *rand.Rand // of the schedule of faults
+	t *testing.T
+	c *cluster.Cluster
+	// nodes are the regions that clients use and faults befall: the newcomer is one
+	// from the round after it has joined.
+	nodes    []*cluster.Node
+	newcomer *cluster.Node
+	net      misfortunes
+	rand     *rand.Rand // of the schedule of faults
 
 	rec     *history.Recorder
 	path    string
@@ -109,6 +99,8 @@ type chaos struct {
 type misfortunes interface {
 	// can reports whether Set knows of these conditions.
 	can(relay.Conditions) bool
+	// reach is the address at which one region is to dial another.
+	reach(from, to *cluster.Node) (string, error)
 	Set(from, to string, c relay.Conditions) error
 	Heal() error
 	Total() (relay.Counts, error)
@@ -119,6 +111,10 @@ type misfortunes interface {
 type userSpace struct{ *relay.Network }
 
 func (userSpace) can(relay.Conditions) bool { return true }
+
+func (r userSpace) reach(from, to *cluster.Node) (string, error) {
+	return r.Dial(from.Region, to.Region, to.PeerAddr)
+}
 
 func (r userSpace) Set(from, to string, c relay.Conditions) error {
 	r.Network.Set(from, to, c)
@@ -170,27 +166,41 @@ func startChaos(t *testing.T, net misfortunes, o cluster.Options, seed uint64, d
 			t.Error(err)
 		}
 	})
-	prepare := o.Prepare
 	o.Prepare = func(c *cluster.Cluster) {
-		if prepare != nil {
-			prepare(c)
+		x.nodes = slices.Clone(c.Nodes)
+		for _, n := range c.Nodes {
+			x.prepare(n, c.Others(n)...)
 		}
-		x.prepare(c)
 	}
 	x.c = cluster.Start(t, o)
+	x.newcomer = x.c.Join(t, newRegion, x.nodes[0])
+	x.prepare(x.newcomer, x.nodes[0])
 	x.seedData()
 	return x
 }
 
-// prepare gives each region an HTTP port that it keeps when it is restarted.
-func (x *chaos) prepare(c *cluster.Cluster) {
-	for _, n := range c.Nodes {
-		addr := freePort(x.t)
-		n.SetArg("--http", addr)
-		x.urls[n.Region] = "http://" + addr
-		x.clients[n.Region] = n.Client(chaosPatience)
-		x.acked[n.Region] = &latest{}
+// prepare has a region dial others by the paths that faults befall, and gives it an
+// HTTP port that it keeps when it is restarted.
+func (x *chaos) prepare(n *cluster.Node, others ...*cluster.Node) {
+	x.introduce(n, others...)
+	addr := freePort(x.t)
+	n.SetArg("--http", addr)
+	x.urls[n.Region] = "http://" + addr
+	x.clients[n.Region] = n.Client(chaosPatience)
+	x.acked[n.Region] = &latest{}
+}
+
+// introduce tells a region of others, from its next start on.
+func (x *chaos) introduce(n *cluster.Node, others ...*cluster.Node) {
+	var peers []string
+	for _, p := range others {
+		addr, err := x.net.reach(n, p)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		peers = append(peers, p.Region+"="+addr)
 	}
+	n.SetArg("--peers", strings.Join(peers, ","))
 }
 
 // Ports that the system gives to nobody of its own accord.
@@ -224,6 +234,9 @@ func (x *chaos) run(d time.Duration) {
 		x.heal()
 		healed := time.Now()
 		x.wg.Wait()
+		if x.joins() {
+			x.newcomer.AwaitReady(x.t)
+		}
 		x.c.AwaitEqual(x.t)
 		took := time.Since(healed)
 		x.converge = append(x.converge, took)
@@ -232,6 +245,9 @@ func (x *chaos) run(d time.Duration) {
 		}
 		if x.t.Failed() {
 			break
+		}
+		if x.joins() {
+			x.admit()
 		}
 	}
 	docs := x.c.AwaitSame(x.t)
@@ -258,7 +274,7 @@ func (x *chaos) judge(docs int) {
 		results[op.Result]++
 	}
 	x.t.Logf("%d operations: %d ok, %d refused, %d unknown; %d documents equal in %d regions",
-		len(ops), results[history.OK], results[history.Refused], results[history.Unknown], docs, len(x.c.Nodes))
+		len(ops), results[history.OK], results[history.Refused], results[history.Unknown], docs, len(x.nodes))
 	var faults []string
 	total := 0
 	for _, name := range slices.Sorted(maps.Keys(x.faults)) {

@@ -16,6 +16,8 @@ type spaces struct{ *netns.Network }
 
 func (spaces) can(c relay.Conditions) bool { return netns.Can(c) }
 
+func (spaces) reach(_, to *cluster.Node) (string, error) { return to.PeerAddr, nil }
+
 // shortChaosInNamespaces is less than shortChaos, which looks for the same.
 const shortChaosInNamespaces = 8 * time.Second
 

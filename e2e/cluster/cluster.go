@@ -61,8 +61,9 @@ type Places interface {
 const peerPort = "7400"
 
 // place gives a region where it is reached by others and by the tests.
-func (n *Node) place(tb testing.TB, p Places) {
+func (n *Node) place(tb testing.TB) {
 	tb.Helper()
+	p := n.c.places
 	if p == nil {
 		n.PeerAddr, n.client = freeUDP(tb), n.c.client
 		return
@@ -87,6 +88,7 @@ type Cluster struct {
 	Nodes []*Node
 
 	client *http.Client
+	places Places
 }
 
 // Start starts a cluster, and waits until all regions take requests and hold
@@ -99,13 +101,13 @@ func Start(tb testing.TB, o Options) *Cluster {
 	if o.Topology == "" {
 		o.Topology = Mesh
 	}
-	c := &Cluster{Dir: tb.TempDir(), client: newClient(nil)}
+	c := &Cluster{Dir: tb.TempDir(), client: newClient(nil), places: o.Places}
 	c.TLS = filepath.Join(c.Dir, "certs")
 	MustRun(tb, "certs", "init", "--dir", c.TLS, "--cluster", Name)
 	for _, region := range o.Regions {
 		MustRun(tb, "certs", "issue", "--dir", c.TLS, "--region", region)
 		n := &Node{Region: region, Data: filepath.Join(c.Dir, region), c: c}
-		n.place(tb, o.Places)
+		n.place(tb)
 		c.Nodes = append(c.Nodes, n)
 	}
 	for _, n := range c.Nodes {
@@ -131,7 +133,7 @@ func (c *Cluster) Join(tb testing.TB, region string, via *Node, args ...string) 
 	tb.Helper()
 	MustRun(tb, "certs", "issue", "--dir", c.TLS, "--region", region)
 	n := &Node{Region: region, Data: filepath.Join(c.Dir, region), c: c}
-	n.place(tb, nil)
+	n.place(tb)
 	n.args = append([]string{
 		"serve", "--region", region, "--cluster", Name, "--data", n.Data, "--tls-dir", c.TLS,
 		"--http", "127.0.0.1:0", "--peer-listen", n.PeerAddr, "--peers", via.Region + "=" + via.PeerAddr, "--fault-injection",

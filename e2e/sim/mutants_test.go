@@ -26,7 +26,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "acknowledge what is not committed", pkg: "region/core",
-		old: "if len(c.batch.Docs) > 0 || len(c.batch.Log) > 0 || len(c.batch.TrimLog) > 0 || snapshot || c.changed {", new: "if len(c.batch.Log) > 0 && len(c.batch.Log)%4 != 3 {",
+		old: "if len(c.batch.Docs) > 0 || len(c.batch.Log) > 0 || len(c.batch.TrimLog) > 0 || snapshot || c.changed {", new: "if len(c.batch.Log)%4 != 3 && (len(c.batch.Docs) > 0 || len(c.batch.Log) > 0 || len(c.batch.TrimLog) > 0 || snapshot || c.changed) {",
 	},
 	{
 		name: "reuse sequence numbers after a rollback", pkg: "region/core",
