@@ -64,7 +64,7 @@ func (o *owner) setPeers(plan topology.Plan) {
 	// differ; only those of the plan are dialled.
 	peers := make(map[string]transport.Endpoint, len(p.members))
 	for _, name := range p.members {
-		if name != o.cfg.Region {
+		if name != o.cfg.Region && !slices.Contains(p.pending, name) {
 			planned := slices.Contains(plan.Peers(), name)
 			peers[name] = transport.Endpoint{Addr: o.cfg.address(p.catalog, name), Dial: plan.Dials(name) || eager && planned}
 		}

@@ -55,6 +55,7 @@ type published struct {
 	have       crdt.Vector
 	catalog    *core.Catalog
 	members    []string
+	pending    []string // members with whom there must be no links yet
 	oldestNews time.Time
 	writable   error
 	readable   error
@@ -107,7 +108,7 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		return nil, err
 	}
 	r.published.Store(&published{
-		replica: c.Replica(), have: c.Have(), catalog: c.Catalog(), members: c.Members(), writable: ErrStopped, readable: c.Readable(),
+		replica: c.Replica(), have: c.Have(), catalog: c.Catalog(), members: c.Members(), pending: c.Pending(), writable: ErrStopped, readable: c.Readable(),
 		conflicts: c.Conflicts(), requests: c.Requests(), changed: make(chan struct{}),
 	})
 	if cfg.Tracing != nil {
@@ -400,7 +401,7 @@ func (o *owner) publish(fx core.Effects) {
 	if !slices.Equal(old.members, fx.Members) {
 		o.acks.retain(fx.Members)
 	}
-	next := &published{o.core.Replica(), fx.Have, fx.Catalog, fx.Members, fx.OldestNews, fx.Writable, fx.Readable, fx.Conflicts, fx.Requests, old.changed}
+	next := &published{o.core.Replica(), fx.Have, fx.Catalog, fx.Members, fx.Pending, fx.OldestNews, fx.Writable, fx.Readable, fx.Conflicts, fx.Requests, old.changed}
 	if old.have.Compare(fx.Have) == crdt.Equal {
 		o.published.Store(next)
 		return

@@ -468,6 +468,9 @@ func (n *node) heardOf(o *node) bool {
 
 // checkClose: correct regions have no reason to refuse each other.
 func (n *node) checkClose(c core.Close) {
+	if errors.Is(c.Err, core.ErrReplaced) {
+		return // a correct one may have had another store
+	}
 	if errors.Is(c.Err, core.ErrForked) {
 		n.w.fail("checkI01OneBody", "%s finds that %s has another history: %v", n.name, c.Peer, c.Err)
 	} else {

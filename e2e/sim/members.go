@@ -69,7 +69,9 @@ func (w *world) addRegion(name string, r *rand.Rand) {
 }
 
 // knows reports whether a region takes another one for a member.
-func (n *node) knows(o *node) bool { return slices.Contains(n.members, o.name) }
+func (n *node) knows(o *node) bool {
+	return slices.Contains(n.members, o.name) && !slices.Contains(n.pending, o.name)
+}
 
 // wants reports whether a region dials another one, as package region decides.
 func (n *node) wants(o *node) bool {

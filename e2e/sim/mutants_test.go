@@ -38,7 +38,17 @@ var mutants = []mutant{
 	},
 	{
 		name: "fixed: let a store that was put back write before it has caught up", pkg: "region/core",
-		old: "c.replica, c.announced, c.synced, c.unmet = replica, false, false, 0", new: "c.replica, c.announced, c.synced, c.unmet = replica, false, true, 0",
+		old: "c.replica, c.announced, c.synced, c.founder, c.unmet = replica, false, false, false, 0", new: "c.replica, c.announced, c.synced, c.founder, c.unmet = replica, false, true, false, 0",
+		caught: "checkI12StableIsStable",
+	},
+	{
+		name: "fixed: let a new replica write before it was vouched for", pkg: "region/core",
+		old: "if err := c.announce(); err != nil || !c.vouched() {", new: "if err := c.announce(); err != nil {",
+		caught: "checkI12StableIsStable",
+	},
+	{
+		name: "count without all members for peers", pkg: "region/core",
+		old: "if !c.synced || c.boot.apart() || !v.", new: "if c.boot.apart() || !v.",
 		caught: "checkI12StableIsStable",
 	},
 	{
@@ -224,8 +234,8 @@ var mutants = []mutant{
 		caught: "checkI12StableIsStable",
 	},
 	{
-		name: "fixed: keep what waits of a replica that is no more", pkg: "region/core",
-		old: "			c.inbox.drop(o)\n", new: "",
+		name: "fixed: keep what a store sent that is no more", pkg: "region/core",
+		old: "			if p.from == peer && p.store != but {\n", new: "			if false {\n",
 		caught: "checkI12StableIsStable",
 	},
 	{

@@ -32,6 +32,7 @@ type node struct {
 	// Since grouped it has not changed its mind about that, nor been started.
 	members, seeds []string
 	grouped        time.Duration
+	pending        []string // members that it does not let in yet
 
 	inbound   []input
 	links     map[string]*conn // those that the core was told of
@@ -174,7 +175,7 @@ func (n *node) reload() bool {
 		n.w.fail("restart", "%s: %v", n.name, err)
 		return false
 	}
-	n.core, n.members, n.grouped = c, c.Members(), n.w.now
+	n.core, n.members, n.pending, n.grouped = c, c.Members(), c.Pending(), n.w.now
 	n.stable, n.cut, n.inbox, n.peers = crdt.Vector{}, crdt.Vector{}, 0, nil
 	n.checkI06HaveGrows(c.Have())
 	return true
@@ -397,8 +398,8 @@ func (n *node) carryOut(fx core.Effects) bool {
 			req.then(rep)
 		}
 	}
-	if !slices.Equal(n.members, fx.Members) { // not before what was asked for in the step is judged
-		n.members, n.grouped = fx.Members, n.w.now
+	if !slices.Equal(n.members, fx.Members) || !slices.Equal(n.pending, fx.Pending) { // not before what was asked for in the step is judged
+		n.members, n.pending, n.grouped = fx.Members, fx.Pending, n.w.now
 	}
 	for i, s := range fx.Sends {
 		n.checkSent(s.Message)

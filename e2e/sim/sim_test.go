@@ -79,6 +79,10 @@ var regressions = []struct {
 	{sim.Options{Seed: 1973}, "a snapshot was asked for anew before an answer could come, for ever"},
 	{sim.Options{Seed: 728}, "a store that was put back used dots again, in shares that it gave away before it met one that knew better"},
 	{sim.Options{Seed: 1819}, "reports of a store that was put back counted for stability before it had noticed"},
+	{sim.Options{Seed: 1499}, "a new replica wrote before anybody else knew of it, and the report of the one before counted still"},
+	{sim.Options{Seed: 6767}, "the same, in a ring"},
+	{sim.Options{Seed: 995}, "a region was added and served while only the one that added it knew, which lost its store"},
+	{sim.Options{Seed: 133}, "a new region counted what was stable before it had all members for peers"},
 	{sim.Options{Seed: 149}, "what waited of a replica that had never announced itself stayed in an inbox when that was no more"},
 	{sim.Options{Seed: 6628}, "an edit that did not know of a deletion brought shares back that were given anew in a document made since"},
 	{sim.Options{Seed: 6768}, "the same, with a restart"},
@@ -91,7 +95,7 @@ var regressions = []struct {
 }
 
 // whole are the regressions that need what clients came to do later.
-var whole = []uint64{728, 1819, 149, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331}
+var whole = []uint64{728, 1819, 149, 1499, 6767, 995, 133, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331}
 
 func TestRegressions(t *testing.T) {
 	for _, r := range regressions {

@@ -217,8 +217,10 @@ type Catalog struct {
 	byName  map[string]*Collection
 	byDot   map[crdt.Dot]*Collection
 	regions map[crdt.ReplicaID]string
-	homes   map[crdt.Dot][]Home // by incarnation, in the order of prefixes
-	members map[string]Member   // by region; empty if no region was ever added
+	// announcements are the first changes of those replicas.
+	announcements crdt.Vector
+	homes         map[crdt.Dot][]Home // by incarnation, in the order of prefixes
+	members       map[string]Member   // by region; empty if no region was ever added
 	// callbacks are the collections whose policy is one, in the order of incarnations.
 	callbacks []crdt.Dot
 }
@@ -267,7 +269,7 @@ func (c *Catalog) Region(r crdt.ReplicaID) string { return c.regions[r] }
 // resolved anew: an explicit collection before an implicit one, then the least
 // stamp, then the least dot.
 func (c *Catalog) with(col *Collection) *Catalog {
-	out := &Catalog{byName: map[string]*Collection{}, byDot: maps.Clone(c.byDot), regions: c.regions, homes: c.homes, members: c.members}
+	out := &Catalog{byName: map[string]*Collection{}, byDot: maps.Clone(c.byDot), regions: c.regions, announcements: c.announcements, homes: c.homes, members: c.members}
 	col.withHomes(c.homes[col.Incarnation])
 	out.byDot[col.Incarnation] = col
 	for _, dot := range slices.SortedFunc(maps.Keys(out.byDot), crdt.Dot.Compare) {
@@ -304,6 +306,7 @@ func (c *Catalog) withRegion(r crdt.ReplicaID, name string) *Catalog {
 	out := *c
 	out.regions = maps.Clone(c.regions)
 	out.regions[r] = name
+	out.announcements = c.announcements.With(crdt.Dot{Replica: r, Seq: 1})
 	return &out
 }
 

@@ -2,7 +2,6 @@ package core
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -88,9 +87,12 @@ type Core struct {
 	replica   crdt.ReplicaID
 	announced bool // this replica's first change is made
 	// synced is false for a replica that has not yet caught up with the first
-	// peers that it met, see peer.owed. Until then others may have
-	// trimmed what a write made here could refer to.
-	synced    bool
+	// peers that it met, see peer.owed, and been vouched for, see vouched. Until then
+	// others may have trimmed what a write made here could refer to.
+	synced bool
+	// founder says that this replica, without being synced, wrote as the first of a
+	// new cluster does.
+	founder   bool
 	met       bool
 	have      crdt.Vector
 	clock     *crdt.Clock
@@ -116,6 +118,8 @@ type Core struct {
 	members []string
 	peers   map[string]*peer
 	names   []string // of the peers, in order; nil if it is not known: see peerNames
+	// pending are the members that are not let in yet, in order, see admit.
+	pending []string
 	sync    syncState
 	trim    trimQueue
 	cut     logCut
@@ -237,6 +241,12 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 
 const metaFormat = 2
 
+// How a replica stands in the core's record; 0 is neither.
+const (
+	metaSynced  = 1
+	metaFounder = 2
+)
+
 // Sizes to make room for: the core's record but for its vector, and the most of a dot.
 const (
 	metaSize = 64
@@ -246,9 +256,12 @@ const (
 func (c *Core) encodeMeta() []byte {
 	b := make([]byte, 0, metaSize+dotSize*c.have.Len())
 	b = append(append(b, metaFormat), c.replica[:]...)
-	if c.synced {
-		b = append(b, 1)
-	} else {
+	switch {
+	case c.synced:
+		b = append(b, metaSynced)
+	case c.founder:
+		b = append(b, metaFounder)
+	default:
 		b = append(b, 0)
 	}
 	b = binary.AppendUvarint(b, uint64(c.clock.Last()))
@@ -265,7 +278,8 @@ func (c *Core) decodeMeta(b []byte) error {
 		return fmt.Errorf("%w: format %d is not known here", crdt.ErrCorrupt, f)
 	}
 	c.replica = r.Replica()
-	c.synced = r.Byte() == 1
+	standing := r.Byte()
+	c.synced, c.founder = standing == metaSynced, standing == metaFounder
 	c.clock = crdt.NewClock(c.cfg.MaxSkew, crdt.Stamp(r.Uvarint()))
 	c.forgotten = crdt.Stamp(r.Uvarint())
 	c.have = r.Vector()
@@ -326,12 +340,8 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.retryParked(); err != nil {
 		return Effects{}, err
 	}
-	if !c.synced && (c.met || len(c.peers) == 0) && c.have.Covers(c.owed()) {
-		c.synced = true
-		c.note(false, "caught up, writes are taken", "have", c.have)
-		if err := c.announce(); err != nil {
-			return Effects{}, err
-		}
+	if err := c.join(); err != nil {
+		return Effects{}, err
 	}
 	if err := c.sweep(); err != nil {
 		return Effects{}, err
@@ -445,7 +455,7 @@ func (c *Core) finish() error {
 		c.fx.Batch = c.batch
 	}
 	c.fx.Conflicts, c.fx.Requests = c.conflictStatus(), c.requests.status
-	c.fx.Members = c.members
+	c.fx.Members, c.fx.Pending = c.members, c.pending
 	c.fx.Have, c.fx.Catalog, c.fx.Digest = c.have, c.catalog, c.digests.Total()
 	c.fx.OldestNews, c.fx.Writable, c.fx.Readable = c.oldestNews(), c.writable(), c.snapshotError()
 	c.sendStatus()
@@ -634,45 +644,6 @@ func (c *Core) load(key store.DocKey, t crdt.Type) (*entry, error) {
 var errStore = errors.New("store")
 
 func storeError(err error) error { return fmt.Errorf("%w: %w", errStore, err) }
-
-// writable reports why no write can be taken, or nil.
-func (c *Core) writable() error {
-	if why := cmp.Or(c.fenced, c.suspect); why != "" {
-		return fmt.Errorf("%w: %s", ErrFenced, why)
-	}
-	if err := c.snapshotError(); err != nil {
-		return err
-	}
-	if c.stranger != "" && c.have.Len() == 0 {
-		return fmt.Errorf("%w: %s does not know %s; add it there: meridian region add %s --address HOST:PORT", ErrNotMember, c.stranger, c.cfg.Region, c.cfg.Region)
-	}
-	if !c.contact && len(c.peers) > 0 && c.uptime < c.cfg.Timing.DeadAfter {
-		// If this store was rolled back, a peer that can be reached says so before
-		// a dot is used again.
-		return fmt.Errorf("%w: no peer was met yet", ErrCatchingUp)
-	}
-	if !c.synced && (!c.alone() || c.owed().Len() > 0) {
-		if !c.met {
-			return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy", ErrCatchingUp)
-		}
-		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, c.have.Lacks(c.owed()))
-	}
-	return nil
-}
-
-// mayWrite reports why no write can be taken, or makes sure that the replica's
-// first change is its announcement.
-func (c *Core) mayWrite() error {
-	if err := c.writable(); err != nil {
-		return err
-	}
-	return c.announce()
-}
-
-// alone reports whether nothing of others is held.
-func (c *Core) alone() bool {
-	return c.have.Len() == 0 || c.have.Len() == 1 && c.have.At(0).Replica == c.replica
-}
 
 // header is that of the next change of this replica, after ahead others that
 // are about to be made. seen is the greatest stamp that its writer has seen.

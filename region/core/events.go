@@ -60,6 +60,8 @@ type Effects struct {
 	Catalog *Catalog
 	// Members are the names of all regions, this one included, in order.
 	Members []string
+	// Pending are those of them that are not let in yet: there must be no links with them.
+	Pending []string
 	// Digest is that of all documents once Batch is durable.
 	Digest digest.Digest
 	// OldestNews is when the least recently heard peer was last heard of, over

@@ -122,7 +122,7 @@ func (c *Core) retire(p *peer, lost crdt.Dot) {
 	c.note(true, "this store was rolled back: a peer holds changes of it that it lost; it goes on as a new replica and fetches them",
 		"peer", p.name, "replica", c.replica, "have", c.have.Get(c.replica), "lost", lost.Seq)
 	c.replica = c.cfg.NewReplica()
-	c.announced, c.synced = false, false
+	c.announced, c.synced, c.founder = false, false, false
 	c.met, c.suspect = true, ""
 	for _, other := range c.peers {
 		other.lost = crdt.Dot{}

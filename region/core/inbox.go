@@ -21,6 +21,7 @@ type pending struct {
 	change  *crdt.Change
 	encoded []byte
 	from    string
+	store   crdt.ReplicaID // that the peer was when it sent this
 }
 
 // Decoded changes take more memory than their bytes.
@@ -79,6 +80,18 @@ func (b *inbox) drop(r crdt.ReplicaID) {
 	}
 }
 
+// dropFrom removes what came from a peer itself when it was another store than
+// that of a replica.
+func (b *inbox) dropFrom(peer string, but crdt.ReplicaID) {
+	for _, q := range b.origins {
+		for _, p := range q {
+			if p.from == peer && p.store != but {
+				b.remove(p.change.Dot)
+			}
+		}
+	}
+}
+
 // replicas returns the origins with waiting changes, in order.
 func (b *inbox) replicas() []crdt.ReplicaID {
 	return slices.SortedFunc(maps.Keys(b.origins), crdt.ReplicaID.Compare)
@@ -100,6 +113,7 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 	if c.boot.apart() {
 		return nil // it comes again with the log
 	}
+	sender := c.peers[peer]
 	for _, b := range encoded {
 		ch, rest, err := crdt.DecodeChange(b)
 		if err == nil && len(rest) > 0 {
@@ -114,16 +128,14 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 			continue
 		}
 		if ch.Dot.Replica == c.replica {
-			c.doubt(c.peers[peer], ch.Dot)
+			c.doubt(sender, ch.Dot)
 			continue
 		}
 		if _, bad := c.cfg.Refused[ch.Dot]; bad {
 			continue
 		}
-		c.inbox.add(pending{ch, b, peer}, ch.Dot.Seq == have+1)
-		if p := c.peers[peer]; p != nil {
-			p.have, p.told = p.have.With(ch.Dot), p.told.With(ch.Dot)
-		}
+		c.inbox.add(pending{ch, b, peer, sender.linked}, ch.Dot.Seq == have+1)
+		sender.have, sender.told = sender.have.With(ch.Dot), sender.told.With(ch.Dot)
 	}
 	return nil
 }

@@ -21,7 +21,8 @@ import (
 // the members are those of the configuration; that addition makes documents of
 // them all.
 //
-// Adding a region is a change like any other, and needs nobody's consent. It is
+// Adding a region is a change like any other, and needs nobody's consent; the
+// region is let in when most of the others know of it (admit). It is
 // safe for what is stable elsewhere (I12): a report counts for the stable vector
 // of a region only once that holds all that the reporter held, so what is told
 // by a region that has applied the addition counts nowhere where it is not
@@ -149,6 +150,9 @@ func (c *Catalog) Member(region string) (Member, bool) {
 // Members are the names of the members, this region's included, in order.
 func (c *Core) Members() []string { return c.members }
 
+// Pending are the names of the members that are not let in yet, in order.
+func (c *Core) Pending() []string { return c.pending }
+
 // regroup brings the peers in line with who is a member. A region that has to
 // catch up keeps to those that it began with: not all members are known to it,
 // and it must not be the one that a newcomer catches up with.
@@ -160,6 +164,7 @@ func (c *Core) regroup() {
 		names = append(slices.Collect(maps.Keys(c.catalog.members)), c.cfg.Region)
 	}
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	defer c.admit()
 	if slices.Equal(names, c.members) {
 		return
 	}
@@ -184,6 +189,49 @@ func (c *Core) peerNames() []string {
 		slices.Sort(c.names)
 	}
 	return c.names
+}
+
+// admit lets in the members whose addition most of the others hold, and those
+// that have ever written, which others let in. Nobody links with the rest: were
+// an addition only known to the region that made it, and that lost its store,
+// those that remain would not know with whom to count for stability, and who has
+// changes that they lack.
+func (c *Core) admit() {
+	var pending []string
+	held, voters := 0, 0
+	if c.announced {
+		held, voters = 1, 1
+	}
+	for _, name := range c.peerNames() {
+		p := c.peers[name]
+		if !p.admitted {
+			m, listed := c.catalog.Member(name)
+			p.admitted = !listed && slices.Contains(c.cfg.Members, name) || listed && m.Added.IsZero() || c.catalog.Announced(name)
+		}
+		if p.admitted {
+			voters++
+		} else {
+			pending = append(pending, name)
+		}
+	}
+	for i := 0; i < len(pending); {
+		m, listed := c.catalog.Member(pending[i])
+		n := held
+		for _, p := range c.peers {
+			if p.admitted && p.report.Have.Contains(m.Added) {
+				n++
+			}
+		}
+		if !listed || n*2 <= voters {
+			i++
+			continue
+		}
+		c.peers[pending[i]].admitted = true
+		pending = slices.Delete(pending, i, i+1)
+	}
+	if !slices.Equal(pending, c.pending) {
+		c.pending, c.sync.replan = pending, true
+	}
 }
 
 // dropPeer forgets a region that is no member.

@@ -50,11 +50,15 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 	}
 	told := pastDigest{r.Have, r.Digest}
 	if r.Replica != p.report.Replica {
-		c.inbox.drop(p.report.Replica)
 		p.digests = peerDigests{}
-		p.counted, p.waiting, p.have, p.owed = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}, p.owed.Meet(r.Have)
-	} else if have := r.Have.Join(p.report.Have); !have.Equal(r.Have) {
-		r.Have, r.Digest = have, digest.Digest{}
+		p.have, p.owed = crdt.Vector{}, p.owed.Meet(r.Have)
+		p.uncount()
+	} else {
+		// Messages may overtake each other.
+		if have := r.Have.Join(p.report.Have); !have.Equal(r.Have) {
+			r.Have, r.Digest = have, digest.Digest{}
+		}
+		r.Settled = r.Settled || p.report.Settled
 	}
 	if !p.report.Have.Covers(r.Have) {
 		p.grown, p.grownFrom = true, from
@@ -72,7 +76,7 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 // never come to count.
 func (c *Core) waitFor(p *peer, v crdt.Vector) {
 	if p.waiting.Len() == 0 {
-		p.waiting, p.needs = v, v
+		p.waiting, p.needs, p.promises = v, v, p.report.Settled
 		// If others hold changes of it that it does not tell of, its store may have
 		// been rolled back since it made them. They count for what it has written.
 		if seq := c.knownOf(p.report.Replica); seq > v.Get(p.report.Replica) {
@@ -96,8 +100,13 @@ func (c *Core) knownOf(r crdt.ReplicaID) uint64 {
 // was then written having seen all of it.
 func (p *peer) count(have crdt.Vector) {
 	if p.waiting.Len() > 0 && have.Covers(p.needs) {
-		p.counted, p.waiting = p.waiting, crdt.Vector{}
+		p.counted, p.waiting, p.vouches = p.waiting, crdt.Vector{}, p.promises
 	}
+}
+
+// uncount lets nothing count that was told by another store of the peer.
+func (p *peer) uncount() {
+	p.counted, p.waiting, p.vouches = crdt.Vector{}, crdt.Vector{}, false
 }
 
 // synchronise does what is due besides the events themselves: observe the
@@ -176,42 +185,11 @@ func (c *Core) observe() {
 		c.sync.nextStatus = 0
 	}
 	c.sync.observed, c.sync.links, c.sync.replan = obs, links, false
-	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, c.members), true
-	c.sync.plan = topology.Make(c.cfg.Region, c.members, c.sync.spec, obs)
+	members := slices.DeleteFunc(slices.Clone(c.members), func(name string) bool { return slices.Contains(c.pending, name) })
+	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, members), true
+	c.sync.plan = topology.Make(c.cfg.Region, members, c.sync.spec, obs)
 	plan := c.sync.plan
 	c.fx.Plan = &plan
-}
-
-// stabilise computes the held and the stable vector (I12).
-func (c *Core) stabilise() {
-	held, stable := c.have, c.have
-	for _, p := range c.peers {
-		p.count(c.have)
-		held, stable = held.Meet(p.report.Have), stable.Meet(p.counted)
-	}
-	c.sync.held = held
-	if c.unmet > 0 && held.Get(c.replica) >= c.unmet {
-		c.unmet, c.changed = 0, true
-	}
-	if c.allKnown(stable) {
-		c.sync.stable = c.sync.stable.Join(stable)
-	}
-}
-
-// allKnown reports whether v, which every member has told to have, contains the
-// first change of each member's present replica. What is left of the replica
-// that a rolled back store had before is with members who had it when they first
-// heard of the new one, and so it is below what they tell from then on.
-func (c *Core) allKnown(v crdt.Vector) bool {
-	if !v.Contains(crdt.Dot{Replica: c.replica, Seq: 1}) {
-		return false
-	}
-	for _, p := range c.peers {
-		if !v.Contains(crdt.Dot{Replica: p.report.Replica, Seq: 1}) {
-			return false
-		}
-	}
-	return true
 }
 
 // sendStatus tells all peers what is known, at the end of a step in which that
@@ -225,7 +203,7 @@ func (c *Core) sendStatus() {
 	c.sync.reportSeq = max(c.sync.reportSeq+1, uint64(max(c.now.UnixMilli(), 0)))
 	reports := []wire.Report{{
 		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
-		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.digests.Total(),
+		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.digests.Total(), Settled: c.synced || c.founder,
 	}}
 	if c.boot.phase != bootNone {
 		reports[0].Digest = digest.Digest{}

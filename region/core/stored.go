@@ -27,7 +27,7 @@ func Reborn(record []byte, replica crdt.ReplicaID) ([]byte, error) {
 // rebirth makes this store a new replica, which takes no writes until it has met
 // another region and caught up: what it has forgotten may be stable elsewhere.
 func (c *Core) rebirth(replica crdt.ReplicaID) {
-	c.replica, c.announced, c.synced, c.unmet = replica, false, false, 0
+	c.replica, c.announced, c.synced, c.founder, c.unmet = replica, false, false, false, 0
 }
 
 // A Durable is what a store's records say of the region that uses it.

@@ -17,6 +17,9 @@ var (
 	ErrNonsense = errors.New("peer sends nonsense")
 	// ErrForked: the peer holds another change under a dot that is held here.
 	ErrForked = errors.New("histories differ")
+	// ErrReplaced: there is news of another store of the peer's region than the one
+	// that the link is with, which may be no more.
+	ErrReplaced = errors.New("the peer's store was replaced")
 )
 
 // A peer is another member, and what is known of it.
@@ -24,6 +27,10 @@ type peer struct {
 	name    string
 	up      bool // there is a link
 	greeted bool // its Hello came on this link
+	// linked is the replica that greeted last. admitted says that it may have
+	// links, see admit.
+	linked   crdt.ReplicaID
+	admitted bool
 	// have is what it is known to hold: what it told, sent, or was told of it.
 	have crdt.Vector
 	// told is what it told itself, on its link: what it is asked for. Others may
@@ -58,8 +65,10 @@ type peer struct {
 	proof   uint64
 	proofAt time.Duration // uptime
 	// Of the stable vector: counted is the last report that counts already,
-	// waiting the one that will once we hold needs.
+	// waiting the one that will once we hold needs. vouches says that counted is of
+	// a store that is settled, promises that waiting is.
 	counted, waiting, needs crdt.Vector
+	vouches, promises       bool
 }
 
 type syncState struct {
@@ -99,6 +108,10 @@ func (c *Core) linkUp(name string) {
 	p, ok := c.peers[name]
 	if !ok {
 		c.close(name, fmt.Errorf("%w: %s is not a member", ErrNonsense, name))
+		return
+	}
+	if !p.admitted {
+		c.close(name, fmt.Errorf("%w yet: %s", ErrNotMember, name))
 		return
 	}
 	p.up, p.greeted, p.lost = true, false, crdt.Dot{}
@@ -183,7 +196,9 @@ func (c *Core) receive(name string, m wire.Message) error {
 		return c.accept(name, m.Changes)
 	case wire.Ack:
 		p.told = p.told.Join(m.Have)
-		c.acked(p, m.Have, name)
+		if p.linked == p.report.Replica { // else others told that its store was replaced
+			c.acked(p, m.Have, name)
+		}
 	case wire.Status:
 		for i := range m.Reports {
 			c.receiveReport(name, m.Reports[i])
@@ -256,10 +271,12 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	p.offset = time.UnixMilli(h.Now).Sub(c.now)
 	if p.report.Replica != h.Replica {
 		// Another incarnation: what was known of the last one does not hold.
-		c.inbox.drop(p.report.Replica)
 		p.report, p.digests = wire.Report{Region: p.name, Replica: h.Replica}, peerDigests{}
-		p.have, p.counted, p.waiting = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}
+		p.have = crdt.Vector{}
+		p.uncount()
 	}
+	c.inbox.dropFrom(p.name, h.Replica)
+	p.linked = h.Replica
 	p.report.Have, p.have, p.told = h.Have, h.Have, h.Have
 	p.report.Digest = digest.Digest{} // it is of another vector
 	c.waitFor(p, h.Have)

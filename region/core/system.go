@@ -45,12 +45,12 @@ func (c *Collection) system() any {
 }
 
 // announce makes the first change of a replica, which binds it to its region,
-// as soon as it may write.
+// as soon as it has caught up. It writes nothing else before join says so.
 func (c *Core) announce() error {
-	if ready := c.writable() == nil; c.announced || !ready {
+	if ready := c.announceable() == nil; c.announced || !ready {
 		return nil
 	}
-	c.announced = true
+	c.announced, c.founder = true, c.founding()
 	return c.writeSystem(c.header(0, 0), systemDoc{replicaPrefix + c.replica.String(), replicaDoc{Region: c.cfg.Region}})
 }
 
@@ -106,7 +106,7 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 			return fmt.Errorf("%w: replica %v: %w", crdt.ErrCorrupt, r, err)
 		}
 		c.catalog = c.catalog.withRegion(r, d.Region)
-		c.forgetFormer(r, d.Region)
+		c.succeeded(d.Region, r)
 	case strings.HasPrefix(id, collectionPrefix):
 		dot, err := crdt.ParseDot(strings.TrimPrefix(id, collectionPrefix))
 		if err != nil {
@@ -133,17 +133,6 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 // one with the greatest stamp.
 func (c *Core) systemView(id string, s crdt.State) crdt.View {
 	return s.View(conflict.View(conflict.LWW(), conflict.Context{ID: id}, c.catalog.Region))
-}
-
-// forgetFormer drops what waits in the inbox of the replicas that a region had
-// before r. Who knows r must not come to have a change of theirs that no member's
-// log has: see allKnown. What is in a log is asked for again.
-func (c *Core) forgetFormer(r crdt.ReplicaID, region string) {
-	for _, o := range c.inbox.replicas() {
-		if o != r && c.catalog.Region(o) == region {
-			c.inbox.drop(o)
-		}
-	}
 }
 
 func (c *Core) parseCollection(dot crdt.Dot, doc []byte) (*Collection, error) {

@@ -263,7 +263,7 @@ func (m Status) size() int {
 	n := 4
 	for i := range m.Reports {
 		x := &m.Reports[i]
-		n += 56 + len(x.Region) + vectorSize(x.Have) + digest.Size
+		n += 57 + len(x.Region) + vectorSize(x.Have) + digest.Size
 		for _, l := range x.Links {
 			n += 2 + len(l)
 		}
@@ -288,7 +288,11 @@ func (x *Report) append(b []byte) []byte {
 	for _, l := range x.Links {
 		b = appendText(b, l)
 	}
-	return x.Digest.Append(binary.AppendVarint(b, x.Now))
+	b = x.Digest.Append(binary.AppendVarint(b, x.Now))
+	if x.Settled {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func readStatus(r *crdt.Reader) Status {
@@ -314,6 +318,9 @@ func (x *Report) read(r *crdt.Reader) {
 	x.Now = r.Varint()
 	if len(r.Rest()) > 0 {
 		x.Digest = digest.Read(r)
+	}
+	if len(r.Rest()) > 0 {
+		x.Settled = r.Byte() == 1
 	}
 }
 

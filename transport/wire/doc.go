@@ -41,4 +41,5 @@
 //     carry decisions, and earlier versions are refused. Version 8, in which digests
 //     have another form so that 7 is refused too, adds [DocQuery] and
 //     [DocReply]; a peer without them is not asked for copies of damaged documents.
+//     In it a [Report] says whether its region is settled.
 package wire

@@ -191,6 +191,9 @@ type Report struct {
 	// Digest is that of all documents of the region at Have. Since version 3; zero
 	// if it was not told.
 	Digest digest.Digest
+	// Settled says that the region's replica has a place in the cluster: it takes
+	// writes, or did, and can vouch for a new replica.
+	Settled bool
 }
 
 // Request asks for changes. It is answered by CatchUp messages with the same ID

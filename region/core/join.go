@@ -1,0 +1,104 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+)
+
+// A store that is new, emptied, put back or copied is a new replica, which takes its
+// place in the cluster step by step: it meets others and catches up with what they
+// have then (peer.owed); it makes its first change, which binds it to its region; and once
+// others are known to hold that, and it holds all that they had by then, it takes writes.
+// Stability rests on that. One that has nothing, and meets nobody who has, is
+// the first of a new cluster, and takes writes at once.
+
+// join lets a new replica take writes: it has met others and holds what they had
+// then, has announced itself, and has been vouched for.
+func (c *Core) join() error {
+	if c.synced || !c.met && len(c.peers) > 0 || !c.have.Covers(c.owed()) {
+		return nil
+	}
+	if err := c.announce(); err != nil || !c.vouched() {
+		return err
+	}
+	c.synced = true
+	c.changed = true
+	c.note(false, "caught up, writes are taken", "have", c.have)
+	return nil
+}
+
+// vouched reports whether this replica holds a report of a settled store that
+// contains its first change: whatever counts as stable anywhere without
+// regard to this replica is below that. All members together can vouch though
+// none of them is settled, as when all were restored from copies; and any of them
+// can if no settled one answers for as long as a first region waits for others.
+func (c *Core) vouched() bool {
+	all, some, settled := true, false, false
+	for name := range c.catalog.members {
+		all = all && (name == c.cfg.Region || c.peers[name] != nil)
+	}
+	for _, p := range c.peers {
+		knows := p.counted.Contains(c.first())
+		if knows && p.vouches {
+			return true
+		}
+		all, some = all && knows, some || knows
+		settled = settled || p.report.Settled && c.hears(p)
+	}
+	return all || some && !settled && c.uptime >= c.cfg.Timing.DeadAfter
+}
+
+// writable reports why no write can be taken, or nil.
+func (c *Core) writable() error {
+	if err := c.announceable(); err != nil {
+		return err
+	}
+	if !c.synced && !c.founding() {
+		return fmt.Errorf("%w: this store, which is new, restored or a copy, has caught up; other regions have still to hear of it", ErrCatchingUp)
+	}
+	return nil
+}
+
+// announceable reports why this replica cannot even announce itself, or nil.
+func (c *Core) announceable() error {
+	if why := cmp.Or(c.fenced, c.suspect); why != "" {
+		return fmt.Errorf("%w: %s", ErrFenced, why)
+	}
+	if err := c.snapshotError(); err != nil {
+		return err
+	}
+	if c.stranger != "" && c.have.Len() == 0 {
+		return fmt.Errorf("%w: %s does not know %s; add it there: meridian region add %s --address HOST:PORT (it is let in once most regions know of that)", ErrNotMember, c.stranger, c.cfg.Region, c.cfg.Region)
+	}
+	if !c.contact && len(c.peers) > 0 && c.uptime < c.cfg.Timing.DeadAfter {
+		// If this store was rolled back, a peer that can be reached says so before
+		// a dot is used again.
+		return fmt.Errorf("%w: no peer was met yet", ErrCatchingUp)
+	}
+	switch {
+	case c.synced || c.founding():
+	case !c.met && len(c.peers) > 0:
+		return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy", ErrCatchingUp)
+	case !c.have.Covers(c.owed()):
+		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, c.have.Lacks(c.owed()))
+	}
+	return nil
+}
+
+// founding reports whether this store is the first of a new cluster, or among
+// the first, as far as it can know.
+func (c *Core) founding() bool { return !c.synced && c.alone() && c.owed().Len() == 0 }
+
+// mayWrite reports why no write can be taken, or makes sure that the replica's
+// first change is its announcement.
+func (c *Core) mayWrite() error {
+	if err := c.writable(); err != nil {
+		return err
+	}
+	return c.announce()
+}
+
+// alone reports whether nothing of others is held.
+func (c *Core) alone() bool {
+	return c.have.Len() == 0 || c.have.Len() == 1 && c.have.At(0).Replica == c.replica
+}
