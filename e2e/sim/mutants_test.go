@@ -234,11 +234,6 @@ var mutants = []mutant{
 		caught: "checkI12StableIsStable",
 	},
 	{
-		name: "fixed: keep what a store sent that is no more", pkg: "region/core",
-		old: "			if p.from == peer && p.store != but {\n", new: "			if false {\n",
-		caught: "checkI12StableIsStable",
-	},
-	{
 		name: "fixed: wait for what a donor has lost", pkg: "region/core",
 		old: "c.met, p.owed = true, h.Have", new: "c.met, p.owed = true, p.owed.Join(h.Have)",
 		caught: "checkConvergence",
