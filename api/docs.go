@@ -399,13 +399,11 @@ func (s *Server) answerReceipt(x *exchange, r *http.Request, receipt *core.Recei
 	x.answer(r, x.acceptedStatus(status), jsonMedia, buf.b)
 }
 
-// createDoc answers POST of a document: it is written under a new id.
+// createDoc answers POST of a document: it is written under a new id, from JSON
+// or from Automerge data.
 func (s *Server) createDoc(x *exchange, r *http.Request) error {
 	collection := pathParam(r, "collection")
-	if err := needJSON(r); err != nil {
-		return err
-	}
-	edit, err := s.parsePut(r)
+	edit, err := s.parseCreate(r)
 	if err != nil {
 		return err
 	}
@@ -423,6 +421,20 @@ func (s *Server) createDoc(x *exchange, r *http.Request) error {
 	x.Header()["Location"] = []string{docPath(collection, receipt.Docs[0].ID)}
 	s.answerReceipt(x, r, &receipt)
 	return nil
+}
+
+func (s *Server) parseCreate(r *http.Request) (crdt.Edit, error) {
+	media, err := mediaType(r)
+	if err == nil && media == MediaAutomerge {
+		return parseImport(r)
+	}
+	if err == nil {
+		err = needJSON(r)
+	}
+	if err != nil {
+		return crdt.Edit{}, err
+	}
+	return s.parsePut(r)
 }
 
 // deleteDoc answers DELETE of a document.

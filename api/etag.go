@@ -18,6 +18,8 @@ const (
 	// saved is the Automerge form. Two regions may arrange its bytes otherwise,
 	// for the same document with the same history.
 	saved representation = 'a'
+	// condensed is the Automerge form without the history.
+	condensed representation = 'c'
 )
 
 // etagOf returns the strong entity tag of a document: the version tag, which

@@ -25,6 +25,8 @@ const (
 	HeaderAcked         = "Meridian-Acked"
 	HeaderRead          = "Meridian-Read"
 	HeaderVia           = "Meridian-Via"
+	HeaderChanges       = "Meridian-History-Changes"
+	HeaderOperations    = "Meridian-History-Operations"
 )
 
 // Media types of bodies.

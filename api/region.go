@@ -44,9 +44,9 @@ type Region interface {
 	Collections() ([]*core.Collection, error)
 	// Get reads a document. If there is none the view does not exist; that is no error.
 	Get(ctx context.Context, collection, id string) (region.Document, error)
-	// Export reads a document of a type that can be saved in a format of its own.
-	// The bytes are nil if there is no document.
-	Export(ctx context.Context, collection, id string) (region.Document, []byte, error)
+	// Export reads a document of a type that can be saved in a format of its own,
+	// with its history or without.
+	Export(ctx context.Context, collection, id string, history bool) (region.Exported, error)
 	// ClusterName is the name that all regions share. The next five are for clients
 	// that hold replicas themselves, see package collab.
 	ClusterName() string

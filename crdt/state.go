@@ -253,6 +253,12 @@ type Exporter interface {
 	// Export returns the document with all that the format holds of it, nil if
 	// there is no document.
 	Export() ([]byte, error)
+	// Condense is Export without the history: what the document shows under a
+	// policy, for a new document. It is ErrConflict where the policy shows a value
+	// that nobody wrote.
+	Condense(resolve Resolve) ([]byte, error)
+	// Extent is how many changes and operations are in the history.
+	Extent() (changes, ops int)
 }
 
 // DigestSize is the length of a state's digest in bytes.

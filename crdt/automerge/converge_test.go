@@ -417,6 +417,38 @@ func (w *world) run(t *rapid.T) {
 		}
 	}
 	h.TrimAll()
+	checkCondensed(t, docs[0].whole)
+}
+
+// checkCondensed compares a document without its history with what it shows, and
+// condenses it again, which changes nothing.
+func checkCondensed(t interface{ Fatalf(string, ...any) }, s *automerge.State) {
+	view := s.View(newest)
+	b, err := s.Condense(newest)
+	if err != nil || (b != nil) != view.Exists {
+		t.Fatalf("condensed: %d bytes, %v, of %v", len(b), err, view)
+	}
+	if b == nil {
+		return
+	}
+	c := automerge.New()
+	hd := crdt.Header{Dot: crdt.Dot{Replica: causaltest.ReplicaID(7), Seq: 1}, Stamp: 1}
+	m, err := c.Prepare(crdt.Edit{Kind: crdt.EditImport, Raw: b, ID: "new"}, hd, newest, crdt.DefaultLimits)
+	if err == nil {
+		err = c.Apply(hd, m)
+	}
+	if err != nil {
+		t.Fatalf("what is condensed is not taken in: %v", err)
+	}
+	if got := c.View(newest); !value.Equal(got.Value, view.Value) || len(got.Conflicts) > 0 {
+		t.Fatalf("%v\nis condensed to\n%v", view.Value, got)
+	}
+	if again, err := c.Condense(newest); err != nil || !bytes.Equal(again, b) {
+		t.Fatalf("condensed again it is\n%x, %v, not\n%x", again, err, b)
+	}
+	if changes, ops := c.Extent(); changes != 1 {
+		t.Fatalf("%d changes of %d operations", changes, ops)
+	}
 }
 
 func histories(t *testing.T, trims bool) {

@@ -61,6 +61,7 @@ type reader struct {
 	resolve   crdt.Resolve
 	at        value.Pointer
 	conflicts []crdt.Resolved
+	shown     map[opID]bool // what pick has picked, if somebody wants to know
 }
 
 // object reads a map or list.
@@ -147,6 +148,7 @@ func (r *reader) pick(items []lib.Item) (picked, error) {
 	})
 	newest := cs[len(cs)-1]
 	if agreed(items, cs) {
+		r.show(&items[newest.item])
 		return picked{item: newest.item, value: newest.value}, nil
 	}
 	c := crdt.Conflict{Path: r.at.String()}
@@ -159,7 +161,14 @@ func (r *reader) pick(items []lib.Item) (picked, error) {
 		return picked{item: -1, value: out.Value, conflict: true}, nil
 	}
 	r.conflicts = append(r.conflicts, cs[out.Shown].nested...)
+	r.show(&items[cs[out.Shown].item])
 	return picked{item: cs[out.Shown].item, value: cs[out.Shown].value, conflict: true}, nil
+}
+
+func (r *reader) show(it *lib.Item) {
+	if r.shown != nil {
+		r.shown[opID{it.Ctr, it.Actor}] = true
+	}
 }
 
 // agreed reports whether all candidates are the same scalar or text: then those
