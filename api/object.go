@@ -109,15 +109,15 @@ func (o *object) done() error {
 	return o.err
 }
 
-func appendString(b []byte, s string) []byte { return value.Append(b, s, value.Options{}) }
+func appendString(b []byte, s string) []byte { return value.AppendString(b, s) }
 
 func appendBool(b []byte, v bool) []byte { return value.Append(b, v, value.Options{}) }
 
 // appendDotAndStamp appends what names a change, as members of an object.
 func appendDotAndStamp(b []byte, d crdt.Dot, s crdt.Stamp) []byte {
 	b = append(b, `"dot":"`...)
-	b = append(b, d.String()...)
+	b = d.Append(b)
 	b = append(b, `","stamp":"`...)
-	b = append(b, s.String()...)
+	b = s.Append(b)
 	return append(b, '"')
 }

@@ -3,6 +3,7 @@ package crdt
 import (
 	"bytes"
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,6 +18,20 @@ type ReplicaID uuid.UUID
 
 // String returns the canonical form of the UUID.
 func (r ReplicaID) String() string { return uuid.UUID(r).String() }
+
+// Append appends what String returns.
+func (r ReplicaID) Append(b []byte) []byte {
+	for i, to := range [...]int{4, 6, 8, 10, len(r)} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, r[uuidParts[i]:to])
+	}
+	return b
+}
+
+// uuidParts are where the parts of a UUID begin that are written with hyphens between.
+var uuidParts = [...]int{0, 4, 6, 8, 10}
 
 // IsZero reports whether r is the zero UUID, which names no replica.
 func (r ReplicaID) IsZero() bool { return r == ReplicaID{} }
@@ -72,7 +87,13 @@ func (d Dot) Compare(o Dot) int {
 
 // String returns "seq@replica".
 func (d Dot) String() string {
-	return strconv.FormatUint(d.Seq, 10) + "@" + d.Replica.String()
+	var buf [64]byte
+	return string(d.Append(buf[:0]))
+}
+
+// Append appends what String returns.
+func (d Dot) Append(b []byte) []byte {
+	return d.Replica.Append(append(strconv.AppendUint(b, d.Seq, 10), '@'))
 }
 
 // ParseDot reads what String writes of a dot that is not zero.

@@ -1,6 +1,9 @@
 package crdt
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // A Stamp is a reading of a hybrid logical clock: 48 bits of Unix milliseconds
 // and a 16-bit logical counter that overflows into them (Kulkarni et al.:
@@ -31,11 +34,17 @@ func (s Stamp) Time() time.Time { return time.UnixMilli(int64(s.millis())).UTC()
 
 // String returns the time in RFC 3339 with milliseconds, and the logical part.
 func (s Stamp) String() string {
-	t := s.Time().Format("2006-01-02T15:04:05.000Z")
+	var buf [32]byte
+	return string(s.Append(buf[:0]))
+}
+
+// Append appends what String returns.
+func (s Stamp) Append(b []byte) []byte {
+	b = s.Time().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 	if l := s.Logical(); l != 0 {
-		return t + "+" + uitoa(uint64(l))
+		b = strconv.AppendUint(append(b, '+'), uint64(l), 10)
 	}
-	return t
+	return b
 }
 
 // DefaultMaxSkew is how far the clock's own state may run ahead of the wall clock.

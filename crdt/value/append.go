@@ -14,6 +14,9 @@ type Options struct {
 	Types bool
 }
 
+// AppendString is [Append] of a string.
+func AppendString(dst []byte, s string) []byte { return appendString(dst, s) }
+
 // Append appends v to dst as canonical JSON: no white space, names in the order
 // of their bytes, as few escapes as possible, integers plain, other numbers as
 // RFC 8785 has them but never without fraction and exponent (1.0 stays 1.0).
