@@ -425,6 +425,69 @@ func TestCollabSurvivesKill(t *testing.T) {
 	r.awaitText(id, []string{"ana", "bob"}, c.Nodes, func(s string) bool { return s == text })
 }
 
+// A note whose history has grown goes on as a new one that shows the same, formats
+// included, and begins a history of its own.
+func TestCollabGoesOnWithoutTheHistory(t *testing.T) {
+	t.Parallel()
+	c, r := notes(t)
+	east, west := c.Nodes[0], c.Nodes[1]
+	r.connect("ana", east)
+	r.connect("bob", west)
+	url, id := r.create("ana", east, map[string]any{"text": ""})
+	r.note("find", "bob", url)
+	typed := strings.Repeat("some text ", 20)
+	r.must("type", "ana", map[string]any{"url": url, "text": typed})
+	r.must("mark", "ana", map[string]any{"url": url, "start": 2, "end": 40, "name": "bold", "value": true})
+	r.must("mark", "ana", map[string]any{"url": url, "start": 20, "end": 60, "name": "link", "value": "https://example.com"})
+	r.must("mark", "ana", map[string]any{"url": url, "start": 10, "end": 15, "name": "bold", "value": false})
+	r.must("set", "bob", map[string]any{"url": url, "key": "n", "value": 1})
+	r.awaitText(id, []string{"ana", "bob"}, c.Nodes, func(s string) bool { return s == typed })
+	c.AwaitEqual(t)
+
+	form := func(n *cluster.Node, id, query string) *cluster.Response {
+		return n.Must(t, cluster.Request{Path: cluster.DocPath("notes", id) + "/automerge" + query}, http.StatusOK)
+	}
+	old := form(west, id, "")
+	made := west.Must(t, cluster.Request{
+		Method: http.MethodPost, Path: "/v1/collections/notes/docs", Type: "application/vnd.automerge",
+		Body: string(form(west, id, "?history=none").Body),
+	}, http.StatusCreated)
+	next := made.Header.Get("Location")
+	next = next[strings.LastIndex(next, "/")+1:]
+	c.AwaitEqual(t)
+	now := form(east, next, "")
+	t.Logf("%s changes of %s operations in %d bytes are now %s of %s in %d",
+		old.Header.Get("Meridian-History-Changes"), old.Header.Get("Meridian-History-Operations"), len(old.Body),
+		now.Header.Get("Meridian-History-Changes"), now.Header.Get("Meridian-History-Operations"), len(now.Body))
+	if got := now.Header.Get("Meridian-History-Changes"); got != "1" {
+		t.Errorf("the new note has %s changes", got)
+	}
+
+	newURL := "automerge:" + next
+	for _, client := range []string{"ana", "bob"} {
+		if n := r.note("find", client, newURL); n.Text != typed || n.N != 1 {
+			t.Errorf("%s has %+v", client, n)
+		}
+		want := r.must("spans", client, map[string]any{"url": url})
+		if got := r.must("spans", client, map[string]any{"url": newURL}); string(got) != string(want) || !strings.Contains(string(got), "example.com") {
+			t.Errorf("%s sees %s, before it was %s", client, got, want)
+		}
+	}
+	ana := r.begin("type", "ana", map[string]any{"url": newURL, "text": "abc"})
+	bob := r.begin("type", "bob", map[string]any{"url": newURL, "text": "XYZ"})
+	for _, done := range []func() (json.RawMessage, error){ana, bob} {
+		if _, err := done(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := r.awaitText(next, []string{"ana", "bob"}, c.Nodes, func(s string) bool { return len(s) == len(typed)+6 })
+	if !strings.HasPrefix(text, typed) || !has(text, "abc") || !has(text, "XYZ") {
+		t.Errorf("the new note is %q", text)
+	}
+	r.awaitText(id, []string{"ana", "bob"}, c.Nodes, func(s string) bool { return s == typed })
+	c.AwaitEqual(t)
+}
+
 // Presence, unknown documents, and where a document is saved.
 func TestCollabPresenceAndHolders(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,8 @@
 // Clients of automerge-repo, driven by lines of JSON on standard input: {"id", "do", …}.
 // Each is answered by a line {"id", "value"} or {"id", "error"}.
 import readline from "node:readline"
-import { Repo, splice } from "@automerge/automerge-repo"
+import { spans } from "@automerge/automerge"
+import { Repo, mark, splice } from "@automerge/automerge-repo"
 import { WebSocketClientAdapter } from "@automerge/automerge-repo-network-websocket"
 
 // A socket that breaks throws where nobody can catch it.
@@ -54,6 +55,12 @@ const actions = {
   },
   set({ client, url, key, value }) {
     handle(client, url).change(d => { d[key] = value })
+  },
+  mark({ client, url, start, end, name, value }) {
+    handle(client, url).change(d => mark(d, ["text"], { start, end, expand: "both" }, name, value))
+  },
+  spans({ client, url }) {
+    return spans(handle(client, url).doc(), ["text"])
   },
   listen({ client, url }) {
     handle(client, url).on("ephemeral-message", m => clients[client].heard.push(m.message))
