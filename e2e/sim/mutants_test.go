@@ -2,8 +2,17 @@ package sim_test
 
 import (
 	"bytes"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -249,7 +258,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "serve a snapshot whose parts are of different moments", pkg: "region/core",
-		old: "		v = v.Join(b.segments[i].have)\n", new: "		v = b.segments[0].have\n",
+		old: "		v = v.Join(b.segments[i].have)\n", new: "		v = b.segments[i-i].have\n",
 	},
 	{
 		name: "keep the old documents under a snapshot", pkg: "region/core",
@@ -298,10 +307,68 @@ func mutate(t *testing.T, m mutant) (file string, mutated []byte) {
 	return file, mutated
 }
 
-// TestMutantsApply keeps the list in step with the code. That each is caught is
-// TestMutants, which takes minutes: go test -tags mutants -run TestMutants ./e2e/sim
+// TestMutantsApply keeps the list in step with the code: each has its place, and
+// what it makes of that compiles. That each is caught is TestMutants, which takes
+// minutes: go test -tags mutants -run TestMutants ./e2e/sim
 func TestMutantsApply(t *testing.T) {
+	packages := map[string]*checked{}
 	for _, m := range mutants {
-		mutate(t, m)
+		file, mutated := mutate(t, m)
+		if packages[m.pkg] == nil {
+			packages[m.pkg] = load(t, m.pkg)
+		}
+		if err := packages[m.pkg].with(file, mutated); err != nil {
+			t.Errorf("%s: %v", m.name, err)
+		}
 	}
+}
+
+// A checked package can be checked for types with one of its files replaced.
+type checked struct {
+	set      *token.FileSet
+	files    map[string]*ast.File
+	importer types.Importer
+}
+
+func load(t *testing.T, pkg string) *checked {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-f", "{{.ImportPath}}={{.Export}}", "./"+pkg)
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exports := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		path, file, _ := strings.Cut(strings.TrimSpace(line), "=")
+		exports[path] = file
+	}
+	c := &checked{set: token.NewFileSet(), files: map[string]*ast.File{}}
+	c.importer = importer.ForCompiler(c.set, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	paths, err := filepath.Glob(filepath.Join(root, pkg, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range paths {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		if c.files[f], err = parser.ParseFile(c.set, f, nil, parser.SkipObjectResolution); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// with checks the package with other contents of a file.
+func (c *checked) with(file string, src []byte) error {
+	f, err := parser.ParseFile(c.set, file, src, parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
+	files := maps.Clone(c.files)
+	files[file] = f
+	config := types.Config{Importer: c.importer}
+	_, err = config.Check(filepath.Base(filepath.Dir(file)), c.set, slices.Collect(maps.Values(files)), nil)
+	return err
 }
