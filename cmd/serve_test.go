@@ -134,6 +134,7 @@ func TestWhatIsPutInOneRegionIsReadInTheOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer here.Close()
+	awaitReady(t, here) // it was ready alone, and has met another since
 	if _, err := here.Put(t.Context(), "c", "d", []byte(`{"a": 1}`), client.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,9 @@ func TestNodesReplicate(t *testing.T) {
 	cfgs := cluster(t, "us-east", "eu-west")
 	cfgs[0].FaultInjection = true
 	us, eu := start(t, cfgs[0]), start(t, cfgs[1])
+	if err := us.AwaitReady(t.Context()); err != nil { // it was ready alone, and has met another since
+		t.Fatal(err)
+	}
 	here, err := client.New(us.URL())
 	if err != nil {
 		t.Fatal(err)
