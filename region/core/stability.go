@@ -89,16 +89,19 @@ func (c *Core) allKnown(v crdt.Vector) bool {
 // first is this replica's announcement.
 func (c *Core) first() crdt.Dot { return crdt.Dot{Replica: c.replica, Seq: 1} }
 
-// succeeded takes in that a region has, or had, the replica r. If the store that
-// we are linked with is another one that does not know of r, it is no more, or this is old
-// news: then the link is made anew. What it sent itself and still waits goes with it.
-// It comes again if any store has it in its log.
+// succeeded takes in that a region has, or had, the replica r. What its former store sent
+// itself and still waits is dropped: it comes again if any store has it in its log. If
+// the store that we are linked with does not know of r, it is no more, or this is
+// old news: then the link is made anew. If it does, it has become r since we met.
 func (c *Core) succeeded(region string, r crdt.ReplicaID) {
 	p := c.peers[region]
-	if p == nil || p.linked.IsZero() || p.linked == r || p.told.Contains(crdt.Dot{Replica: r, Seq: 1}) {
+	if p == nil || p.linked.IsZero() || p.linked == r {
 		return
 	}
 	c.inbox.dropFrom(region, r)
+	if p.told.Contains(crdt.Dot{Replica: r, Seq: 1}) {
+		return
+	}
 	if p.up {
 		c.linkDown(region)
 		c.close(region, fmt.Errorf("%w: there is news of its replica %v, the link is with %v", ErrReplaced, r, p.linked))

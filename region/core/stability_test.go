@@ -52,13 +52,19 @@ func (w *cluster) add(name string, members ...string) *node {
 // start makes a core of a store, and links it where it can be.
 func (n *node) start(st *memstore.Store) {
 	n.w.t.Helper()
+	n.startAs(st, st.Continuous())
+}
+
+// startAs does so with a store that takes itself for what it was, or not.
+func (n *node) startAs(st *memstore.Store, continuous bool) {
+	n.w.t.Helper()
 	c, err := core.New(core.Config{
 		Region: n.name, Cluster: "test", Members: n.members, Topology: topology.Spec{Kind: topology.Mesh},
 		NewReplica: func() crdt.ReplicaID {
 			n.w.ids++
 			return crdt.ReplicaID{15: n.w.ids}
 		},
-		Discontinuous: !st.Continuous(),
+		Discontinuous: !continuous,
 	}, st)
 	if err != nil {
 		n.w.t.Fatal(err)
@@ -370,6 +376,49 @@ func TestI12_WhatWaitsOfAFormerStoreIsDropped(t *testing.T) {
 	w.run(3 * time.Second)
 	if !b.core.Have().Contains(crdt.Dot{Replica: a.core.Replica(), Seq: 1}) {
 		t.Fatal("b does not know the new replica")
+	}
+	w.nodes["d"] = d
+	w.down[pairOf(d, b)] = false
+	w.link(d, b)
+	w.run(3 * time.Second)
+	if have := b.core.Have(); !have.Contains(y) || have.Contains(x) {
+		t.Errorf("b has %v, %v in it: %v, %v: %v", have, y, have.Contains(y), x, have.Contains(x))
+	}
+}
+
+// The same where the store takes itself for what it was, until it meets those that know
+// better, and becomes a new replica over a link that stands.
+func TestI12_WhatWaitsIsDroppedAsItsStoreBecomesANewOne(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d")
+	a, b, c, d := w.nodes["a"], w.nodes["b"], w.nodes["c"], w.nodes["d"]
+	w.run(3 * time.Second)
+	old := a.st.Clone()
+	a.write("known")
+	w.deliver(a, b)
+	y := d.write("y")
+	w.deliver(d, a)
+	a.write("x")
+	former := a.core.Replica()
+	x := crdt.Dot{Replica: former, Seq: a.core.Have().Get(former)}
+	w.deliver(a, b)
+	if s := b.status(); s.Inbox.Changes != 1 {
+		t.Fatalf("%d changes wait", s.Inbox.Changes)
+	}
+	for _, o := range []*node{a, b, c} {
+		w.down[pairOf(d, o)] = true
+		w.unlink(d, o)
+	}
+	w.nodes = map[string]*node{"a": a, "b": b, "c": c}
+	a.startAs(old, true)
+	if a.core.Replica() != former {
+		t.Fatal("it knows by itself that it was put back")
+	}
+	w.run(3 * time.Second)
+	if !b.core.Have().Contains(crdt.Dot{Replica: a.core.Replica(), Seq: 1}) || a.core.Replica() == former {
+		t.Fatal("b does not know the new replica")
+	}
+	if s := b.status(); s.Inbox.Changes != 0 {
+		t.Errorf("%d changes still wait", s.Inbox.Changes)
 	}
 	w.nodes["d"] = d
 	w.down[pairOf(d, b)] = false
