@@ -19,6 +19,7 @@ import (
 
 	"github.com/meridiandb/meridian/api"
 	"github.com/meridiandb/meridian/api/collab"
+	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/memstore"
 	"github.com/meridiandb/meridian/transport"
@@ -81,6 +82,7 @@ func places(t *testing.T, names ...string) (*memnet.Network, map[string]*place, 
 	network := memnet.New(memnet.Options{})
 	out := map[string]*place{}
 	var stops []func()
+	var all []*region.Region
 	for _, name := range names {
 		tr, err := network.Transport(name, transport.Config{})
 		if err != nil {
@@ -116,13 +118,33 @@ func places(t *testing.T, names ...string) (*memnet.Network, map[string]*place, 
 			cancel()
 			running.Wait()
 		})
-		out[name] = p
+		out[name], all = p, append(all, r)
 	}
+	meet(t, all)
 	return network, out, func() {
 		for _, stop := range stops {
 			stop()
 		}
 	}
+}
+
+// meet waits until all regions are ready and hold the same. One that is ready alone
+// is not for a moment when it meets another.
+func meet(t *testing.T, regions []*region.Region) {
+	t.Helper()
+	for range 1000 {
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		first := regions[0].Have()
+		same := first.Len() >= len(regions)
+		for _, r := range regions {
+			same = same && r.Have().Compare(first) == crdt.Equal && r.Ready() == nil
+		}
+		if same {
+			return
+		}
+	}
+	t.Fatal("the regions do not meet")
 }
 
 // A sender is a client's end of a connection, whose writes do not wait.
