@@ -3,6 +3,8 @@ package core
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // A store that is new, emptied, put back or copied is a new replica, which takes its
@@ -30,22 +32,31 @@ func (c *Core) join() error {
 // vouched reports whether this replica holds a report of a settled store that
 // contains its first change: whatever counts as stable anywhere without
 // regard to this replica is below that. All members together can vouch though
-// none of them is settled, as when all were restored from copies; and any of them
-// can if no settled one answers for as long as a first region waits for others.
+// none of them is settled, as when all were restored from copies. Fewer cannot: what
+// such a store told before it was put back may count elsewhere, and be forgotten by itself.
 func (c *Core) vouched() bool {
-	all, some, settled := true, false, false
-	for name := range c.catalog.members {
-		all = all && (name == c.cfg.Region || c.peers[name] != nil)
-	}
 	for _, p := range c.peers {
-		knows := p.counted.Contains(c.first())
-		if knows && p.vouches {
+		if p.vouches && p.counted.Contains(c.first()) {
 			return true
 		}
-		all, some = all && knows, some || knows
-		settled = settled || p.report.Settled && c.hears(p)
 	}
-	return all || some && !settled && c.uptime >= c.cfg.Timing.DeadAfter
+	return len(c.unaware()) == 0
+}
+
+// unaware are the other members that this replica's first change is not known to have reached.
+func (c *Core) unaware() (names []string) {
+	for name := range c.catalog.members {
+		if p := c.peers[name]; name != c.cfg.Region && (p == nil || !p.counted.Contains(c.first())) {
+			names = append(names, name)
+		}
+	}
+	for name, p := range c.peers {
+		if _, ok := c.catalog.members[name]; !ok && !p.counted.Contains(c.first()) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // writable reports why no write can be taken, or nil.
@@ -54,7 +65,7 @@ func (c *Core) writable() error {
 		return err
 	}
 	if !c.synced && !c.founding() {
-		return fmt.Errorf("%w: this store, which is new, restored or a copy, has caught up; other regions have still to hear of it", ErrCatchingUp)
+		return fmt.Errorf("%w: this store, which is new, restored or a copy, has caught up; it takes writes once a region that does so itself has heard of it, or all have: %s", ErrCatchingUp, strings.Join(c.unaware(), ", "))
 	}
 	return nil
 }

@@ -52,8 +52,7 @@ import (
 // Not covered: a store that goes on as the replica that it was, though it was put
 // back below its eyes (see doubt); one that follows on a copy that is newer than
 // what followed it, as an old backup that is restored over a store that was empty
-// meanwhile; a vouching store that was itself put back, where no settled one
-// can be reached (vouched).
+// meanwhile.
 
 // stabilise computes the held and the stable vector.
 func (c *Core) stabilise() {
