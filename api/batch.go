@@ -29,8 +29,8 @@ func (s *Server) postBatch(x *exchange, r *http.Request) error {
 	}
 	q := parseQuery(r, paramAcks, paramFallback)
 	x.askFallback(&q)
-	if err := x.askAcks(&q); err != nil {
-		return err
+	if q.err != nil {
+		return q.err
 	}
 	for _, name := range []string{HeaderBase, "If-Match", "If-None-Match"} {
 		if r.Header.Get(name) != "" {
@@ -40,6 +40,11 @@ func (s *Server) postBatch(x *exchange, r *http.Request) error {
 	w, err := s.parseBatch(r)
 	if err != nil {
 		return err
+	}
+	if err := x.held(w.Docs[0].Collection); err == nil {
+		if err := x.askAcks(&q); err != nil {
+			return err
+		}
 	}
 	if err := x.goHome(r, w.Docs); err != nil {
 		return err

@@ -23,12 +23,20 @@ func (s *Server) getChanges(x *exchange, r *http.Request) error {
 	if q.err != nil {
 		return q.err
 	}
+	lines := accepts(r, MediaNDJSON)
+	asFeed = asFeed || lines || accepts(r, MediaEvents)
 	if collection != "" {
+		err := x.held(collection)
+		if asFeed {
+			err = x.streamedHere(collection)
+		}
+		if err := x.askHolder(r, err); err != nil {
+			return err
+		}
 		if _, err := s.region.Collection(collection); err != nil {
 			return err
 		}
 	}
-	lines := accepts(r, MediaNDJSON)
 	if id := r.Header.Get(lastEventID); id != "" {
 		cursor = id
 	}
@@ -47,7 +55,7 @@ func (s *Server) getChanges(x *exchange, r *http.Request) error {
 	if err := x.await(r); err != nil {
 		return err
 	}
-	if !asFeed && !lines && !accepts(r, MediaEvents) {
+	if !asFeed {
 		return s.pageOfChanges(x, r, after, collection, limit, opts)
 	}
 	leave, err := s.enterFeed()

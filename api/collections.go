@@ -121,7 +121,15 @@ func (s *Server) putCollection(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	name := pathParam(r, "collection")
+	if err := x.goHolder(r, name); err != nil {
+		return err
+	}
 	if !settings.Acks.IsZero() {
+		x.among = nil
+		if settings.Regions != nil {
+			x.among = settings.Holders(s.region.Members())
+		}
 		if _, err := x.quorum("the setting acks", settings.Acks.String()); err != nil {
 			return err
 		}
@@ -131,7 +139,6 @@ func (s *Server) putCollection(x *exchange, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
 	defer cancel()
-	name := pathParam(r, "collection")
 	check, err := s.checkSettings(ctx, name, &settings, dry)
 	if err != nil {
 		return err

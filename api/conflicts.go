@@ -36,6 +36,9 @@ func (s *Server) listConflicts(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := x.heldConflicts(r, query.Collection, feed); err != nil {
+		return err
+	}
 	if err := x.await(r); err != nil {
 		return err
 	}
@@ -79,6 +82,17 @@ func (s *Server) listConflicts(x *exchange, r *http.Request) error {
 	buf.b = append(buf.b, "}\n"...)
 	x.answer(r, http.StatusOK, jsonMedia, buf.b)
 	return nil
+}
+
+// heldConflicts has the conflicts of a collection told where it is held.
+func (x *exchange) heldConflicts(r *http.Request, collection string, feed bool) error {
+	switch {
+	case collection == "":
+		return nil
+	case feed:
+		return x.streamedHere(collection)
+	}
+	return x.goHolder(r, collection)
 }
 
 // parseSince reads a time, or how long ago it was.
@@ -425,6 +439,9 @@ func (s *Server) previewConflicts(x *exchange, r *http.Request) error {
 	}
 	if collection == "" {
 		return problemf(malformedRequest, "\"collection\" names the collection whose last conflicts are meant")
+	}
+	if err := x.goHolder(r, collection); err != nil {
+		return err
 	}
 	if q := parseQuery(r); q.err != nil {
 		return q.err

@@ -316,14 +316,16 @@ func (s *Server) writeDoc(x *exchange, r *http.Request, w core.DocWrite) error {
 func (s *Server) write(x *exchange, r *http.Request, w core.DocWrite) (receipt core.Receipt, err error) {
 	q := parseQuery(r, paramAcks, paramFallback)
 	x.askFallback(&q)
-	if err := x.askAcks(&q); err != nil {
-		return receipt, err
-	}
 	if w.If, err = headerCondition(r.Header); err != nil {
 		return receipt, err
 	}
 	if w.BaseTag, err = parseBase(r.Header.Get(HeaderBase)); err != nil {
 		return receipt, err
+	}
+	if err := x.held(w.Collection); err == nil {
+		if err := x.askAcks(&q); err != nil {
+			return receipt, err
+		}
 	}
 	if err := x.goHome(r, []core.DocWrite{w}); err != nil {
 		return receipt, err

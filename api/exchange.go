@@ -79,6 +79,8 @@ type exchange struct {
 
 	body heldBody
 	via  []string // regions through which the request came here
+	// among are the regions that can acknowledge, nil for all.
+	among []string
 	// fallback lets a region that is fresh enough answer if this one is not.
 	fallback bool
 }

@@ -16,6 +16,10 @@ import (
 // returns nil if that is here, or if they have none, or one that is only
 // preferred and cannot be reached. If another region has answered, errForwarded.
 func (x *exchange) goHome(r *http.Request, docs []core.DocWrite) error {
+	// If the others are held by other regions, whoever is asked says so.
+	if err := x.goHolder(r, docs[0].Collection); err != nil {
+		return err
+	}
 	var strict, preferred string
 	var at *core.DocWrite
 	apart := false // several regions are preferred
@@ -220,7 +224,7 @@ func (x *exchange) wholeHome(r *http.Request, name string) error {
 func (x *exchange) elsewhere(r *http.Request, err error) error {
 	other, ok := errors.AsType[*core.NotHomeError](err)
 	if !ok {
-		return err
+		return x.askHolder(r, err)
 	}
 	if other.Region == x.s.region.Name() {
 		return fmt.Errorf("%w: %s", core.ErrHomePending, strings.TrimPrefix(err.Error(), core.ErrNotHome.Error()+": "))

@@ -300,6 +300,9 @@ func (s *Server) checkPolicy(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := x.goHolder(r, collection); err != nil {
+		return err
+	}
 	if err := x.await(r); err != nil {
 		return err
 	}

@@ -106,6 +106,7 @@ var (
 	precondition     = &kind{"precondition-failed", 412, "Precondition failed", false, "If-Match or If-None-Match does not hold in this region. Read the document again, decide, and send the new ETag."}
 	tooLarge         = &kind{"too-large", 413, "Too large", false, "The body, the document that would result, or the change is beyond a limit. The detail names it."}
 	badMediaType     = &kind{"unsupported-media-type", 415, "Unsupported media type", false, "The route does not take bodies of this Content-Type or Content-Encoding. For PATCH the header Accept-Patch lists those that it does. Note that curl -d says application/x-www-form-urlencoded by default; curl --json says application/json."}
+	notHeld          = &kind{"not-held", 421, "Not held by this region", false, "The collection is held by some regions only (its setting \"regions\"), this one is none of them, and the request is not handed on: the collection's setting \"elsewhere\" is \"refuse\", or the answer is a stream. The detail names the regions to ask."}
 	refused          = &kind{"refused", 422, "Refused value", false, "The body is well formed, but the value or operation cannot be kept."}
 	invalid          = &kind{"invalid", 422, "Invalid request", false, "A name, an id or a setting is not a possible one. The detail says what is."}
 	badPolicy        = &kind{"policy-refused", 422, "Policy refused", false, "The script of a policy failed its check: it threw an exception, went over a limit, was not deterministic, or went by the order of the versions. \"fault\" has the conflict on which it did."}
@@ -114,6 +115,7 @@ var (
 	tooDeep          = &kind{"too-deep", 422, "Nested too deeply", false, "Arrays and objects are nested deeper than allowed."}
 	severalHomes     = &kind{"several-homes", 422, "Several homes", false, "Documents of one request have different strict homes, and no region may write to all of them. Write them one by one, or move a home."}
 	inexactNumber    = &kind{"inexact-number", 422, "Number cannot be kept exactly", false, "Integers go to 2^63-1, other numbers are 64-bit floats; a number that would be rounded is refused. Send it as a string, or with fewer digits."}
+	severalHolders   = &kind{"several-holders", 422, "Several sets of regions", false, "The collections of one request are held by different regions (the setting \"regions\"), and no change can be in both. Write them one by one."}
 	upgradeRequired  = &kind{"upgrade-required", 426, "WebSocket needed", false, "The route speaks over a WebSocket. Let an Automerge repository connect to it."}
 	busy             = &kind{"busy", 429, "Busy", true, "The region has as much to do as it takes on. Wait as long as Retry-After says."}
 	keysFull         = &kind{"keys-full", 429, "Too many idempotency keys", true, "The region remembers as many requests under idempotency keys as it may. They expire after 24 hours. Nothing was written: send the request without a key if it need not be repeated."}
@@ -123,6 +125,7 @@ var (
 	behind           = &kind{"behind", 503, "Region is behind", true, "The region has not yet received all that Meridian-Token names. \"lag\" says how much is missing. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or ask another region."}
 	noQuorum         = &kind{"no-quorum", 503, "Not enough regions", true, "The read asked for more regions than answered in time, or what they hold did not arrive. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or for fewer regions by read=."}
 	homeAway         = &kind{"home-unreachable", 503, "Home cannot be reached", true, "Another region is the strict home of these documents and cannot be reached from here. The request has not been carried out. Wait as long as Retry-After says, or ask a region that reaches the home."}
+	holdersAway      = &kind{"holders-unreachable", 503, "No region that holds it can be reached", true, "The collection is held by some regions only (its setting \"regions\"), and none of them can be reached from here. The request has not been carried out. Wait as long as Retry-After says, or ask a region that holds it."}
 	homePending      = &kind{"home-pending", 503, "Home is not established yet", true, "The region is to be the home and is not yet: not all regions are known to have stopped taking writes, or the last writes of the former home have not arrived. Wait as long as Retry-After says."}
 	noAuthority      = &kind{"no-authority", 503, "Home has no authority", false, "The region is home by name, but its store was replaced since, or it has never been heard: what it had taken may be missing. Grant it again: POST /v1/collections/{name}/home."}
 	notMember        = &kind{"not-member", 503, "Not a member", true, "The region was not added to the cluster, so the others refuse it. Add it by POST /v1/cluster/regions/{region} to any of them."}
@@ -139,9 +142,9 @@ var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
 	misfit, tooManySiblings, noShare, shareAway, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
-	refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber, severalHomes,
+	notHeld, refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber, severalHomes, severalHolders,
 	upgradeRequired,
-	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, homePending, noAuthority, notMember, notReady, stopped, damagedKind, storage, timeout, full,
+	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, holdersAway, homePending, noAuthority, notMember, notReady, stopped, damagedKind, storage, timeout, full,
 }
 
 // byError says which problem an error is. The first that matches counts: the
@@ -178,6 +181,8 @@ var byError = []struct {
 	{core.ErrExists, exists},
 	{core.ErrTooBig, tooLarge},
 	{core.ErrSeveralHomes, severalHomes},
+	{core.ErrSeveralHolders, severalHolders},
+	{core.ErrNotHeld, notHeld},
 	{core.ErrHomePending, homePending},
 	{core.ErrNoAuthority, noAuthority},
 	{core.ErrUnknownReplica, noAuthority},

@@ -71,7 +71,7 @@ func (x *exchange) askFallback(q *query) {
 func (x *exchange) quorum(name, text string) (core.Quorum, error) {
 	quorum, err := core.ParseQuorum(text)
 	if err == nil {
-		quorum, err = quorum.Resolve(x.s.region.Members())
+		quorum, err = quorum.Among(x.among).Resolve(x.s.region.Members())
 	}
 	if err != nil {
 		return quorum, problemf(invalid, "%s: %s", name, strings.TrimPrefix(err.Error(), core.ErrInvalid.Error()+": "))

@@ -110,6 +110,8 @@ type Region interface {
 	AwaitAuthority(ctx context.Context, incarnation crdt.Dot, id string) error
 	// Fresh names regions that can be reached and hold v, the nearest first.
 	Fresh(v crdt.Vector) []string
+	// Nearest are those of the regions that requests can be forwarded to, in that order.
+	Nearest(regions []string) []string
 	// Forward has another region answer a request, and ServeForwarded says who
 	// answers those of others.
 	Forward(ctx context.Context, to string, request []byte) ([]byte, error)

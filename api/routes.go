@@ -41,20 +41,20 @@ func (s *Server) routes() chi.Router {
 	get("/v1/collections", s.listCollections)
 	get(collection, s.getCollection)
 	m.Put(collection, handle(s.putCollection))
-	m.Delete(collection, handle(s.deleteCollection))
+	m.Delete(collection, handle(heldHere(s.deleteCollection)))
 
 	m.Post(collection+"/home", handle(s.postHome))
 
-	get(collection+"/docs", s.listDocs)
+	get(collection+"/docs", heldHere(s.listDocs))
 	m.Post(collection+"/docs", handle(once(s.createDoc)))
 	const doc = collection + "/docs/{id}"
-	get(doc, s.getDoc)
+	get(doc, heldHere(s.getDoc))
 	m.Put(doc, handle(once(s.putDoc)))
 	m.Patch(doc, handle(once(s.patchDoc)))
 	m.Delete(doc, handle(once(s.deleteDoc)))
-	get(doc+"/versions", s.getVersions)
+	get(doc+"/versions", heldHere(s.getVersions))
 	m.Post(doc+"/resolve", handle(once(s.resolveDoc)))
-	get(doc+"/automerge", s.exportDoc)
+	get(doc+"/automerge", heldHere(s.exportDoc))
 	m.Post(doc+"/automerge", handle(once(s.importDoc)))
 
 	m.Get(collection+"/sync", handle(s.syncDocs))

@@ -37,6 +37,9 @@ func (s *Server) syncDocs(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := x.streamedHere(pathParam(r, "collection")); err != nil {
+		return err
+	}
 	if c.Settings.Type != crdt.TypeAutomerge {
 		return problemf(invalid, "%s holds documents of type %q; only those of collections of type %q can be synced", c.Name, c.Settings.Type, crdt.TypeAutomerge)
 	}

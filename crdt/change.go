@@ -42,6 +42,8 @@ type Change struct {
 	// Trace is that of the request that made the change, zero if it is not traced.
 	// It has no part in any state.
 	Trace Trace
+	// Residency says which regions hold what the change does, nil if all do.
+	Residency *Residency
 }
 
 // RequestHashSize is the length of the hashes in a Request.

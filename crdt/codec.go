@@ -28,9 +28,15 @@ const (
 	changeFormatRequest = 2
 )
 
-// flagTraced in the byte of the format says that a trace follows it. A change
-// that is not traced has not a byte more for it.
-const flagTraced = 0x10
+// Flags in the byte of the format: a trace follows it, or what is told of who
+// holds the change. A change without them has not a byte more for it.
+const (
+	flagTraced    = 0x10
+	flagResidency = 0x20
+)
+
+// traceSize is that of an encoded Trace.
+const traceSize = 16 + 8
 
 func uitoa(n uint64) string { return strconv.FormatUint(n, 10) }
 
@@ -246,6 +252,9 @@ func (c *Change) check() error {
 			return err
 		}
 	}
+	if err := c.checkResidency(); err != nil {
+		return err
+	}
 	if c.Request != nil && len(c.Request.Docs) != len(c.Mutations) {
 		return fmt.Errorf("%w: the answer to a request is about %d documents, the change about %d", ErrCorrupt, len(c.Request.Docs), len(c.Mutations))
 	}
@@ -271,8 +280,8 @@ func (c *Change) repeats() bool {
 	return len(seen) < len(c.Mutations)
 }
 
-// AppendBinary appends the change's encoding: a format version, the trace if there
-// is one, dot, stamp, deps, the mutations, and the request if there is one. Equal
+// AppendBinary appends the change's encoding: a format version, the trace and the
+// residency if there is one, dot, stamp, deps, the mutations, and the request if there is one. Equal
 // changes have equal encodings. It refuses what
 // DecodeChange would: ErrTooLarge, or ErrCorrupt for a defect of the caller.
 func (c *Change) AppendBinary(b []byte) ([]byte, error) {
@@ -284,11 +293,17 @@ func (c *Change) AppendBinary(b []byte) ([]byte, error) {
 	if c.Request != nil {
 		format = changeFormatRequest
 	}
+	if c.Residency != nil {
+		format |= flagResidency
+	}
 	if c.Trace.IsZero() {
 		b = append(b, format)
 	} else {
 		b = append(b, format|flagTraced)
 		b = append(append(b, c.Trace.ID[:]...), c.Trace.Span[:]...)
+	}
+	if c.Residency != nil {
+		b = c.Residency.append(b)
 	}
 	b = appendDot(b, c.Dot)
 	b = binary.AppendUvarint(b, uint64(c.Stamp))
@@ -380,18 +395,23 @@ func (c *Change) appendMutation(b []byte, m *Mutation) (_ []byte, err error) {
 func DecodeChange(b []byte) (*Change, []byte, error) {
 	r := NewReader(b)
 	f := r.Byte()
-	traced := f&flagTraced != 0
-	f &^= flagTraced
+	traced, resident := f&flagTraced != 0, f&flagResidency != 0
+	f &^= flagTraced | flagResidency
 	if r.err == nil && f != changeFormat && f != changeFormatRequest {
 		r.Fail("change format " + uitoa(uint64(f)) + " is not known here")
 	}
 	var t Trace
 	if traced {
-		if t = (Trace{[16]byte(r.Fixed(16)), [8]byte(r.Fixed(8))}); !t.valid() {
+		b := r.Fixed(traceSize)
+		if t = (Trace{[16]byte(b), [8]byte(b[16:])}); !t.valid() {
 			r.Fail("a trace without an id")
 		}
 	}
-	c := &Change{Trace: t, Header: Header{Dot: r.Dot(), Stamp: Stamp(r.Uvarint()), Deps: r.Vector()}}
+	c := &Change{Trace: t}
+	if resident {
+		c.Residency = readResidency(r)
+	}
+	c.Header = Header{Dot: r.Dot(), Stamp: Stamp(r.Uvarint()), Deps: r.Vector()}
 	if c.Dot.IsZero() || c.Deps.Get(c.Dot.Replica) != c.Dot.Seq-1 {
 		r.Fail("a change must depend on its predecessor")
 	}
@@ -412,6 +432,9 @@ func DecodeChange(b []byte) (*Change, []byte, error) {
 	}
 	if r.err == nil && c.repeats() {
 		r.Fail("two mutations of one document")
+	}
+	if r.err == nil {
+		r.failWith(c.checkResidency())
 	}
 	if r.err != nil {
 		return nil, nil, r.err

@@ -95,7 +95,10 @@ func (t *ackTracker) update(all []core.Acked) {
 // reached is up to where a group's replica is held by its quorum.
 func (t *ackTracker) reached(g *ackGroup) uint64 {
 	seqs := g.seqs[:0]
-	for _, v := range t.have {
+	for name, v := range t.have {
+		if !g.quorum.Counts(name) {
+			continue
+		}
 		seqs = append(seqs, v.Get(g.key.replica))
 	}
 	slices.Sort(seqs)
@@ -159,7 +162,7 @@ func (t *ackTracker) retain(members []string) {
 func (t *ackTracker) join(d crdt.Dot, q core.Quorum) (*ackGroup, *ackWaiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key := groupKey{d.Replica, fmt.Sprint(q.Count, q.Regions)}
+	key := groupKey{d.Replica, q.Key()}
 	g, ok := t.groups[key]
 	if !ok {
 		g = &ackGroup{key: key, quorum: q}
@@ -208,7 +211,7 @@ func (t *ackTracker) wait(ctx context.Context, stopped <-chan struct{}, d crdt.D
 // be set in the write.
 func (r *Region) Acked(ctx context.Context, d crdt.Dot, q core.Quorum) (holders []string, met bool) {
 	met = r.acks.wait(ctx, r.stopped, d, q)
-	return r.acks.holders(d), met
+	return q.Counted(r.acks.holders(d)), met
 }
 
 // Held waits until the regions of a resolved quorum hold all the changes, which

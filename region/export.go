@@ -31,6 +31,9 @@ func (r *Region) Export(_ context.Context, collection, id string, history bool) 
 	if err != nil {
 		return Exported{}, err
 	}
+	if err := r.checkHeld(col); err != nil {
+		return Exported{}, err
+	}
 	if err := core.CheckID(id); err != nil {
 		return Exported{}, err
 	}

@@ -75,6 +75,24 @@ func (r *Region) Fresh(v crdt.Vector) []string {
 	return names
 }
 
+// nearStep is by how much two regions have to differ in distance for one of them to
+// be nearer: requests that follow each other go to the same one.
+const nearStep = 10 * time.Millisecond
+
+// Nearest are those of the regions that requests can be forwarded to now, the
+// nearest first.
+func (r *Region) Nearest(regions []string) []string {
+	var out []string
+	for _, name := range regions {
+		if name != r.cfg.Region && r.Reaches(name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	slices.SortStableFunc(out, func(a, b string) int { return cmp.Compare(r.distance(a)/nearStep, r.distance(b)/nearStep) })
+	return out
+}
+
 // unlinked stands for the distance of a region that is reached through others.
 const unlinked = time.Hour
 

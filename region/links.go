@@ -98,13 +98,13 @@ func (r *Region) serveStream(ctx context.Context, j streamJob) (err error) {
 	snap := r.store.Snapshot()
 	defer snap.Close()
 	changes, bytes := r.metrics.resent.WithLabelValues(j.link.Peer()), r.metrics.resentBytes.WithLabelValues(j.link.Peer())
-	messages := core.CatchUp(snap, j.stream.ID, j.stream.Spans)
+	messages := core.CatchUp(snap, j.stream.Peer, j.stream.ID, j.stream.Spans)
 	if q := j.stream.Snapshot; q != nil {
 		sizes, err := r.store.Sizes()
 		if err != nil {
 			return err
 		}
-		messages = core.Snapshot(snap, *q, uint64(sizes.Records), core.SnapshotBytes)
+		messages = core.Snapshot(snap, r.cfg.Region, j.stream.Peer, *q, uint64(sizes.Records), core.SnapshotBytes)
 	}
 	for msg, readErr := range messages {
 		if err := r.waitForPace(ctx, wire.Size(msg)); err != nil {

@@ -81,6 +81,11 @@ func (r *Region) Collection(name string) (*core.Collection, error) {
 	return catalog.Collection(name)
 }
 
+// checkHeld returns a *core.NotHeldError if the region does not hold a collection.
+func (r *Region) checkHeld(col *core.Collection) error {
+	return col.CheckHeld(r.cfg.Region, r.published.Load().members)
+}
+
 // Collections lists all incarnations, those that go by their name first.
 func (r *Region) Collections() ([]*core.Collection, error) {
 	catalog, err := r.catalog()
@@ -146,6 +151,9 @@ func (r *Region) Get(_ context.Context, collection, id string) (Document, error)
 	}
 	col, err := p.catalog.Collection(collection)
 	if err != nil {
+		return Document{}, err
+	}
+	if err := r.checkHeld(col); err != nil {
 		return Document{}, err
 	}
 	if err := core.CheckID(id); err != nil {
@@ -224,6 +232,9 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 	defer r.moments.release(m)
 	col, err := m.catalog.Collection(collection)
 	if err != nil {
+		return Page{}, err
+	}
+	if err := r.checkHeld(col); err != nil {
 		return Page{}, err
 	}
 	p := Page{Collection: col, Have: m.have}

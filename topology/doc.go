@@ -39,6 +39,8 @@
 // price is that a region without any link is dialled by everybody; once it is
 // back it keeps the links of the shape, and the others are let go of.
 //
+// Besides these, pairs that are tied keep a link whatever the shape is.
+//
 // # Forwarding
 //
 // The changes of each origin travel along a tree of shortest paths from it,

@@ -13,9 +13,12 @@ type Plan struct {
 	next   map[string]string   // region -> the peer through which it is reached
 }
 
+// A Tie is a pair of regions that keep a link whatever the shape is.
+type Tie [2]string
+
 // Make returns the plan of self. A self that is not a member gets the zero
-// plan; names in spec and obs that are not members are passed over.
-func Make(self string, members []string, spec Spec, obs Observations) Plan {
+// plan; names in spec, obs and ties that are not members are passed over.
+func Make(self string, members []string, spec Spec, obs Observations, ties ...Tie) Plan {
 	regions := spec.order(members)
 	me := slices.Index(regions, self)
 	if me < 0 {
@@ -23,6 +26,11 @@ func Make(self string, members []string, spec Spec, obs Observations) Plan {
 	}
 	up := obs.graph(regions)
 	want := wish(spec.Kind, up)
+	for _, t := range ties {
+		if i, j := slices.Index(regions, t[0]), slices.Index(regions, t[1]); i >= 0 && j >= 0 && i != j {
+			want.add(i, j)
+		}
+	}
 	links := want.both(up)
 	p := Plan{self: self, routes: make(map[string][]string, len(regions)), next: map[string]string{}}
 	for i, name := range regions {

@@ -90,7 +90,8 @@ func (p *ProblemError) Is(target error) bool {
 	case ErrUnknownCollection:
 		return p.Name() == "unknown-collection"
 	case errLagging:
-		return p.Name() == "behind" || p.Name() == "no-quorum" || p.Name() == "busy" || p.Name() == "home-unreachable"
+		return p.Name() == "behind" || p.Name() == "no-quorum" || p.Name() == "busy" ||
+			p.Name() == "home-unreachable" || p.Name() == "holders-unreachable"
 	}
 	return byStatus[p.Status] == target
 }

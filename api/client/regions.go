@@ -215,7 +215,7 @@ func (c *Client) send(ctx context.Context, q request) (*answer, error) {
 var errLagging = errors.New("lagging")
 
 // notMade are the problems that say that nothing was written.
-var notMade = []string{"busy", "fenced", "catching-up", "behind", "not-ready", "storage-full", "home-unreachable"}
+var notMade = []string{"busy", "fenced", "catching-up", "behind", "not-ready", "storage-full", "home-unreachable", "holders-unreachable"}
 
 // goesOn reports whether another region may be asked after an error.
 func goesOn(method string, err error) bool {

@@ -288,7 +288,7 @@ func (s *session) tellHoldersOf(ctx context.Context, d *document) error {
 		}
 		holders := append(s.srv.region.Holders(doc.Dots), s.srv.region.Name())
 		for id, name := range s.remotes {
-			if d.told[id] != version && slices.Contains(holders, name) {
+			if d.told[id] != version && s.collection.Settings.HeldBy(name) && slices.Contains(holders, name) {
 				d.told[id] = version
 				m.NewHeads[id] = remoteHeads{Heads: heads, Timestamp: float64(time.Now().UnixMilli())}
 			}

@@ -336,7 +336,8 @@ func (s *session) seek(ctx context.Context, d *document) {
 	}
 	s.sought, s.toSeek = s.toSeek, nil
 	s.lookups.Go(func() error {
-		if q, err := (core.Quorum{Count: core.All}).Resolve(s.srv.region.Members()); err == nil {
+		members := s.srv.region.Members()
+		if q, err := (core.Quorum{Count: core.All}).Among(s.collection.Settings.Holders(members)).Resolve(members); err == nil {
 			// If some do not answer, what the others have has come in the meantime.
 			_, _ = s.srv.region.Gather(ctx, q, seekTime)
 		}

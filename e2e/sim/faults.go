@@ -196,7 +196,9 @@ func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand)
 func (w *world) canLose(n *node, backup *copyOfStore) bool {
 	for _, d := range n.applied {
 		if !backup.have.Contains(d) && d.Replica != backup.replica &&
-			!slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) }) {
+			!slices.ContainsFunc(w.nodes, func(o *node) bool {
+				return o != n && o.have.Contains(d) && o.hasWhole(w.hist.changes[d])
+			}) {
 			return false
 		}
 	}

@@ -28,6 +28,7 @@ type change struct {
 	encoded []byte
 	region  int
 	acked   bool
+	lost    bool // it was written to a vault, and no region has what it did any more
 	// incs are the increments that it makes in documents of the tallies.
 	incs map[doc]int64
 }
@@ -69,6 +70,17 @@ func (h *history) add(c *change) {
 		k := keyOf(&c.Mutations[i])
 		h.docs[k] = append(h.docs[k], c)
 	}
+}
+
+// forget takes a change for one that does nothing.
+func (h *history) forget(c *change) {
+	for i := range c.Mutations {
+		k := keyOf(&c.Mutations[i])
+		h.docs[k] = slices.DeleteFunc(h.docs[k], func(o *change) bool { return o == c })
+	}
+	whole := *c.Change
+	whole.Mutations = nil
+	c.Change, c.lost = &whole, true
 }
 
 func keyOf(m *crdt.Mutation) doc { return doc{Collection: m.Collection, ID: m.ID} }
@@ -116,17 +128,22 @@ func (d *durable) copy() durable {
 	}
 }
 
-func (d *durable) replay(h *history) error {
+func (n *node) replay(h *history) error {
+	d := &n.durable
 	d.shadow = map[doc]crdt.State{}
 	for _, dot := range d.applied {
-		if err := d.apply(h.changes[dot]); err != nil {
+		if err := n.apply(h.changes[dot]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *durable) apply(c *change) error {
+func (n *node) apply(c *change) error {
+	d := &n.durable
+	if !n.hasWhole(c) {
+		return nil
+	}
 	for i := range c.Mutations {
 		m := &c.Mutations[i]
 		s := d.shadow[keyOf(m)]
@@ -235,8 +252,15 @@ func (w *world) record(n *node, fx core.Effects) [][]byte {
 	return sent
 }
 
+// isEncodedAs reports whether an encoding is of the change, whole or not.
+func (c *change) isEncodedAs(encoded []byte) bool {
+	x, err := crdt.Imprint(c.encoded)
+	y, err2 := crdt.Imprint(encoded)
+	return err == nil && err2 == nil && bytes.Equal(x, y)
+}
+
 // sameBytes reports whether a change is known with this body.
 func (h *history) sameBytes(d crdt.Dot, encoded []byte) bool {
 	c := h.changes[d]
-	return c != nil && bytes.Equal(c.encoded, encoded)
+	return c != nil && c.isEncodedAs(encoded)
 }

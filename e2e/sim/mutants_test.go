@@ -67,8 +67,22 @@ var mutants = []mutant{
 	},
 	{
 		name: "take catch-up from the origin only", pkg: "region/core",
-		old: "if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From {", new: "if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From || c.catalog.Region(r) != name {",
+		old: "if !c.canSupply(p, r, s.From) || n < s.From || p.cut.Get(r) >= s.From {", new: "if !c.canSupply(p, r, s.From) || n < s.From || p.cut.Get(r) >= s.From || c.catalog.Region(r) != name {",
 		caught: "checkConvergence",
+	},
+	{
+		name: "send some of what only some regions hold to all", pkg: "region/core",
+		old: "	case o.residency == nil:\n", new: "	case o.residency == nil || len(o.bytes)%3 == 0:\n",
+		caught: "checkResidency",
+	},
+	{
+		name: "let a holder take a placeholder", pkg: "region/core",
+		old: "if !r.HeldBy(c.cfg.Region) || !r.Withheld || r.Lost || c.losses[lossOf(ch)] {", new: "if true {",
+		caught: "checkResidency",
+	},
+	{
+		name: "take any donor for what only some regions hold", pkg: "region/core",
+		old: "		if !s.held(col, s.from) {\n", new: "		if s.from == \"\" {\n",
 	},
 	{
 		name: "apply nothing above the copy of a damaged document", pkg: "region/core",

@@ -325,22 +325,22 @@ func (p *pair) answer(from *node, s core.Stream, snap store.Snapshot) [][]byte {
 			if err != nil {
 				p.w.tracef("%s cannot serve %s: %v", from.name, s.Peer, err)
 			}
-			from.checkSent(msg)
+			from.checkSent(s.Peer, msg)
 			parts = append(parts, wire.Append(nil, msg))
 		}
 		return parts
 	}
 	if s.Snapshot == nil {
-		return encode(core.CatchUp(snap, s.ID, s.Spans))
+		return encode(core.CatchUp(snap, s.Peer, s.ID, s.Spans))
 	}
 	if s.Snapshot.Resume {
 		p.w.stats.Resumed++
 	}
 	limit := 100 + p.r.IntN(1000)
-	parts := encode(core.Snapshot(snap, *s.Snapshot, 0, limit))
+	parts := encode(core.Snapshot(snap, from.name, s.Peer, *s.Snapshot, 0, limit))
 	for len(parts) > maxParts {
 		limit *= 2
-		parts = encode(core.Snapshot(snap, *s.Snapshot, 0, limit))
+		parts = encode(core.Snapshot(snap, from.name, s.Peer, *s.Snapshot, 0, limit))
 	}
 	return parts
 }

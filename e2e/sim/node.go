@@ -402,7 +402,7 @@ func (n *node) carryOut(fx core.Effects) bool {
 		n.members, n.pending, n.grouped = fx.Members, fx.Pending, n.w.now
 	}
 	for i, s := range fx.Sends {
-		n.checkSent(s.Message)
+		n.checkSent(s.Peer, s.Message)
 		if c := n.links[s.Peer]; c != nil {
 			c.p.send(c, n, s.Message, encoded[i])
 		}

@@ -119,6 +119,9 @@ func (w *world) finish() {
 	}
 	if w.failure == nil {
 		w.runUntil(w.now + certifyWithin)
+		if len(w.vaults) > 0 {
+			w.runUntil(w.now + certifyVaultsWithin)
+		}
 		w.checkAll()
 		for _, n := range w.nodes {
 			n.checkCertified()
@@ -143,6 +146,7 @@ func (w *world) checkAll() {
 		}
 		n.checkScan()
 		n.checkDigestsAreOfDocuments()
+		n.checkStoreHasNoSecrets()
 		n.checkLog()
 		if n == first || w.failure != nil {
 			continue
@@ -205,6 +209,9 @@ func (w *world) checkI05SameEverywhere(a, b *node, shown map[doc]string) {
 		}
 	}
 	for _, k := range a.documents() {
+		if !b.keeps(k.Collection) {
+			continue
+		}
 		ra, rb := shown[k], "nothing"
 		if s := b.stored(k); s != nil {
 			rb = b.render(k, s)

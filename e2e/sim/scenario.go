@@ -34,6 +34,7 @@ const (
 	Volume    Fault = "volume"    // the same below the file system, so that the store cannot tell
 	Topology  Fault = "topology"  // the shape of the links changes
 	Corrupt   Fault = "corrupt"   // a byte of a stored document changes
+	Residency Fault = "residency" // some collections are held by some regions only
 	Repeat    Fault = "repeat"    // clients send requests again, under idempotency keys
 	Shares    Fault = "shares"    // clients race for counters with bounds
 	Homes     Fault = "homes"     // homes are set, moved, given up and taken by force
@@ -44,7 +45,7 @@ const (
 
 // classes are all of them.
 var classes = [...]Fault{
-	Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume,
+	Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume, Residency,
 }
 
 // Faults lists all classes.
@@ -147,7 +148,8 @@ const (
 	streamApp
 	streamCorrupt
 	streamVolumes
-	streamMembers = streamApp + 10
+	streamMembers   = streamApp + 10
+	streamResidency = streamApp + 20
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -190,6 +192,8 @@ func newScenario(o Options) *scenario {
 			from = source(o.Seed, streamCorrupt)
 		case Volume:
 			from, p = source(o.Seed, streamVolumes), 0.1
+		case Residency:
+			from, p = source(o.Seed, streamResidency+100), 0.35
 		default:
 			if slices.Contains(later, f) {
 				from, p = rl, 0.5

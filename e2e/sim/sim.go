@@ -46,6 +46,8 @@ func (f *Failure) String() string {
 // Stats count what a run went through.
 type Stats struct {
 	Steps, Commits, Changes, Writes, Refused, Reads, Dropped, Conflicts, Trimmed, Cut, Snapshots, Resumed, Calls, Decisions int
+	// Secrets are the writes to vaults, Lost those of which nothing is left.
+	Secrets, Lost int
 	// Repeats are the requests that were recognised, Shared the shares of other
 	// regions that were seen to have something left.
 	Repeats, Shared int
@@ -82,6 +84,8 @@ func (s *Stats) Add(o Stats) {
 	for i, n := range o.Befell {
 		s.Befell[i] += n
 	}
+	s.Secrets += o.Secrets
+	s.Lost += o.Lost
 }
 
 // A Result is what became of a run.
@@ -113,6 +117,7 @@ type world struct {
 	tainted  bool // a document was damaged once
 	keyed    map[crdt.RequestHash]*keyed
 	keys     *rand.Rand // of the repetition of requests
+	vaults   []vault
 	replicas []replicaName
 	minted   map[crdt.ReplicaID]bool
 	calm     bool // faults are over
@@ -170,6 +175,7 @@ func Run(o Options) (res Result) {
 	w.build()
 	w.start()
 	w.trade()
+	w.keepVaults()
 	w.runUntil(w.sc.duration)
 	w.heal()
 	res.Convergence = w.converge()

@@ -8,32 +8,32 @@ import (
 
 // arbiter names the region that asks the callback about documents that have this
 // home, or none: the home, unless it is a preferred one out of reach; else the
-// first region by name that can be reached from here, over any path. Regions that
+// first region by name that holds the collection and can be reached from here, over any path. Regions that
 // cannot reach each other may name several; what these write is settled like any
 // other concurrent writes.
-func (c *Core) arbiter(h *Home) string {
-	switch {
-	case h != nil && h.Region != "" && (h.Strict() || slices.Contains(c.sync.reachable, h.Region)):
+func (c *Core) arbiter(col *Collection, h *Home) string {
+	if h != nil && h.Region != "" && (h.Strict() || slices.Contains(c.sync.reachable, h.Region)) {
 		return h.Region
-	case len(c.sync.reachable) == 0:
-		return ""
 	}
-	return c.sync.reachable[0]
+	if i := slices.IndexFunc(c.sync.reachable, col.Settings.HeldBy); i >= 0 {
+		return c.sync.reachable[i]
+	}
+	return ""
 }
 
 // decides reports whether this region asks about a document, and may write the answer.
 func (c *Core) decides(col *Collection, id string) bool {
 	h := col.Home(id)
-	return c.arbiter(h) == c.cfg.Region && (h == nil || !h.Strict() || CheckHome(c.cfg.Region, c.replica, col, h) == nil)
+	return c.arbiter(col, h) == c.cfg.Region && (h == nil || !h.Strict() || CheckHome(c.cfg.Region, c.replica, col, h) == nil)
 }
 
 // arbiters are those of a collection: of its documents without a home, and of
 // those of each home, with what its authority rests on.
 func (c *Core) arbiters(col *Collection) []roleOf {
-	out := []roleOf{{region: c.arbiter(nil)}}
+	out := []roleOf{{region: c.arbiter(col, nil)}}
 	for i := range col.Homes {
 		h := &col.Homes[i]
-		out = append(out, roleOf{c.arbiter(h), *h})
+		out = append(out, roleOf{c.arbiter(col, h), *h})
 	}
 	return out
 }

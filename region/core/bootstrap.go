@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -172,11 +173,34 @@ func (c *Core) needSnapshot() {
 		return // it has to be clear first what this store is
 	}
 	name := c.donor(c.have)
-	if name == "" {
+	if name == "" || !c.bodiesElsewhere() {
 		return // its log has to get there first
 	}
 	c.note(true, "the logs of the other regions begin behind what this region holds: it takes a snapshot", "peer", name, "have", c.have)
 	c.startOver()
+}
+
+// bodiesElsewhere reports whether of each collection that not all regions hold some
+// other holder that can be asked has all that is here: a donor that does not hold
+// it has placeholders.
+func (c *Core) bodiesElsewhere() bool {
+	for _, dot := range c.catalog.resident {
+		col := c.catalog.byDot[dot]
+		if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {
+			continue
+		}
+		if !slices.ContainsFunc(c.otherHolders(col.Settings.Regions), func(name string) bool {
+			p := c.peers[name]
+			return p != nil && c.hears(p) && p.told.Covers(c.have)
+		}) {
+			if c.uptime >= c.boot.tell {
+				c.boot.tell = c.uptime + tellEvery
+				c.note(true, "a snapshot is needed, and has to wait until another region that holds the collection has all of it", "collection", col.Name, "regions", col.Settings.Regions)
+			}
+			return false
+		}
+	}
+	return true
 }
 
 func (c *Core) startOver() {
@@ -186,15 +210,19 @@ func (c *Core) startOver() {
 	}
 	clear(c.sync.requests)
 	clear(c.sync.gaps)
+	clear(c.sync.lacks)
 	c.trim = newTrimQueue(c.cfg.Limits.TrimQueue)
 	clear(c.repair.damaged) // all documents are replaced
 }
 
-// donor picks a peer that can give a snapshot and is known to hold all of v.
+// donor picks a peer that can give a snapshot, or go on with it, and is known to hold all of v.
 func (c *Core) donor(v crdt.Vector) string {
-	best := ""
+	best, next := "", c.catalog.byDot[c.boot.last.Collection]
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
+		if next != nil && c.boot.phase == bootCopying && !next.Settings.HeldBy(name) {
+			continue
+		}
 		if c.hears(p) && p.speaks(versionSnapshot) && p.told.Covers(v) && (best == "" || best == c.boot.failed) {
 			best = name
 		}
@@ -253,6 +281,8 @@ func (c *Core) askSnapshot() {
 	name := c.donor(q.Have)
 	switch {
 	case name != "":
+	case resume && c.passOver():
+		return
 	case resume && c.uptime-b.lost >= MaxBaseLost && c.donor(c.have) != "":
 		c.note(true, "nobody can go on with the snapshot that was begun: it starts over", "documents", b.docs)
 		c.startOver()
@@ -266,6 +296,23 @@ func (c *Core) askSnapshot() {
 	q.ID = b.id
 	c.send(name, q)
 	c.note(false, "asks for a snapshot", "peer", name, "resumes", resume, "documents", b.docs)
+}
+
+// passOver goes on behind a collection that no other region holds: what was in it
+// went with the former store. It reports true also while a holder has to be waited for.
+func (c *Core) passOver() bool {
+	b := &c.boot
+	col := c.catalog.byDot[b.last.Collection]
+	if col == nil || col.Settings.Regions == nil {
+		return false
+	}
+	if len(c.otherHolders(col.Settings.Regions)) == 0 {
+		c.note(true, "no other region holds the collection: what this one had is lost", "collection", col.Name, "regions", col.Settings.Regions)
+		b.last = store.DocKey{Collection: crdt.Dot{Replica: col.Incarnation.Replica, Seq: col.Incarnation.Seq + 1}}
+		b.dirty = true
+	}
+	b.lost = c.uptime
+	return true
 }
 
 // clearItems is how many records one step removes.
@@ -373,6 +420,8 @@ func (c *Core) receivePart(p *peer, m wire.SnapshotPart) error {
 		}
 	}
 	switch {
+	case !m.Elsewhere.IsZero():
+		b.last, b.peer, b.dirty = store.DocKey{Collection: m.Elsewhere}, "", true
 	case m.Done:
 		c.copied()
 	case c.uptime >= b.tell:

@@ -45,6 +45,13 @@ type Settings struct {
 	// Homes are where its documents are written, in the order of prefixes. How it
 	// stands with them is in Collection.Homes.
 	Homes []HomeSetting
+	// Regions are patterns of the names of the regions that hold it, as
+	// [crdt.Residency] has them; nil if all do. They are fixed when the collection
+	// is made.
+	Regions []string
+	// RefuseElsewhere lets other regions refuse requests about its documents rather
+	// than forward them.
+	RefuseElsewhere bool
 }
 
 // DefaultSettings are those of a collection that the first write creates.
@@ -75,6 +82,9 @@ type settingsJSON struct {
 	Keep   *keepJSON       `json:"keep,omitempty"`
 	Acks   json.RawMessage `json:"acks,omitempty"`
 	Home   json.RawMessage `json:"home,omitempty"`
+
+	Regions   []string `json:"regions,omitempty"`
+	Elsewhere string   `json:"elsewhere,omitempty"`
 }
 
 var deleteModes = map[string]crdt.DeleteMode{"edit-wins": crdt.DeleteEditWins, "wins": crdt.DeleteWins}
@@ -150,6 +160,9 @@ func ParseSettings(b []byte) (Settings, error) {
 	if s.Homes, err = parseHomes(in.Home); err != nil {
 		return s, err
 	}
+	if err := s.parseRegions(&in); err != nil {
+		return s, err
+	}
 	if in.Keep != nil {
 		if in.Keep.Versions != nil {
 			s.KeepVersions = *in.Keep.Versions
@@ -186,7 +199,8 @@ func (s Settings) marshal(marshalPolicy func(conflict.Resolver) ([]byte, error))
 	}
 	return json.Marshal(settingsJSON{
 		Type: s.Type.String(), Policy: policy, Fields: fields, Bounds: s.Bounds.setting(), Delete: mode, Acks: s.Acks.setting(), Home: homesJSON(s.Homes),
-		Keep: &keepJSON{Versions: &s.KeepVersions, Age: s.KeepAge.String()},
+		Keep:    &keepJSON{Versions: &s.KeepVersions, Age: s.KeepAge.String()},
+		Regions: s.Regions, Elsewhere: s.elsewhere(),
 	})
 }
 
@@ -223,6 +237,8 @@ type Catalog struct {
 	members       map[string]Member   // by region; empty if no region was ever added
 	// callbacks are the collections whose policy is one, in the order of incarnations.
 	callbacks []crdt.Dot
+	// resident are the collections that only some regions hold, in the same order.
+	resident []crdt.Dot
 }
 
 // Collection finds a collection by name, or by incarnation written as a dot.
@@ -276,6 +292,9 @@ func (c *Catalog) with(col *Collection) *Catalog {
 		x := *out.byDot[dot]
 		x.Shadowed = false
 		out.byDot[dot] = &x
+		if x.Settings.Regions != nil {
+			out.resident = append(out.resident, dot)
+		}
 		if x.Deleted {
 			continue
 		}

@@ -12,12 +12,12 @@ import (
 // catchUpBytes is where a message of a catch-up stream is cut.
 const catchUpBytes = 256 << 10
 
-// CatchUp yields the messages that answer a request: the changes of the spans
+// CatchUp yields the messages that answer a request of the region to: the changes of the spans
 // in an order that respects causality among them, so that the receiver can
 // apply them as they come. The last one has Done set. If the log does not reach
 // back so far, a wire.Behind comes before a refusal. reader must not change
 // under it: use a snapshot.
-func CatchUp(reader store.Reader, id uint64, spans []crdt.Span) iter.Seq2[wire.Message, error] {
+func CatchUp(reader store.Reader, to string, id uint64, spans []crdt.Span) iter.Seq2[wire.Message, error] {
 	return func(yield func(wire.Message, error) bool) {
 		cut, err := durableCut(reader)
 		if err != nil {
@@ -33,6 +33,9 @@ func CatchUp(reader store.Reader, id uint64, spans []crdt.Span) iter.Seq2[wire.M
 		}
 		msg, size := wire.CatchUp{ID: id}, 0
 		for encoded, err := range merged(reader, spans) {
+			if err == nil {
+				encoded, err = crdt.FormFor(encoded, to)
+			}
 			if err != nil {
 				yield(wire.CatchUp{ID: id, Done: true, Refused: err.Error()}, err)
 				return

@@ -32,6 +32,9 @@ const (
 	compareTimeout = 3 * time.Second
 	// compareAgain is how long after a difference was found it is looked for again.
 	compareAgain = 10 * time.Second
+	// compareHeld is how often a peer is asked for what only some regions hold, while
+	// there is something new.
+	compareHeld = 2 * time.Second
 	// maxDescents bounds the parts that a comparison looks into.
 	maxDescents = 64
 	// MaxDifferences is how many differences one comparison lists.
@@ -143,7 +146,9 @@ type peerDigests struct {
 	stage reportStage
 	last  Comparison
 	again time.Duration // uptime at which a difference is looked for again
-	round *compareRound // nil if none is under way
+	// heldNext is the uptime at which what only some regions hold is compared again.
+	heldNext time.Duration
+	round    *compareRound // nil if none is under way
 }
 
 // A reportStage says how far the comparison with a report is.
@@ -216,12 +221,12 @@ func (c *Core) compareDigests() error {
 	case c.boot.phase != bootNone:
 		x.past, x.queries, x.replies = nil, nil, nil // the documents are of no single moment
 	case n > 0 && x.past[n-1].have.Equal(c.have):
-		x.past[n-1].sum = c.digests.Total() // digests may have been corrected
+		x.past[n-1].sum = c.commonDigest() // digests may have been corrected
 	case n == maxPastDigests:
 		x.past = slices.Delete(x.past, 0, maxPastDigests/4)
 		fallthrough
 	default:
-		x.past = append(x.past, pastDigest{c.have, c.digests.Total()})
+		x.past = append(x.past, pastDigest{c.have, c.commonDigest()})
 	}
 	for _, q := range x.queries {
 		if err := c.answerDigests(q.peer, q.message); err != nil {
@@ -252,7 +257,7 @@ func (c *Core) compareDigests() error {
 }
 
 func (c *Core) compared() Compared {
-	out := Compared{Have: c.have, Digest: c.digests.Total(), Collections: c.digests.Collections()}
+	out := Compared{Have: c.have, Digest: c.commonDigest(), Collections: c.digests.Collections()}
 	for _, name := range c.peerNames() {
 		out.Peers = append(out.Peers, c.peers[name].digests.last)
 	}
@@ -282,6 +287,14 @@ func (c *Core) compareReport(p *peer) {
 	}
 	switch verdict {
 	case Same:
+		if c.sharesResident(p.name) && c.hears(p) {
+			// Reports do not tell of what only some regions hold.
+			if done := d.last.Verdict == Same && d.last.Have.Equal(r.have); !done && c.uptime >= d.heldNext {
+				d.heldNext = c.uptime + compareHeld
+				c.beginRound(p)
+			}
+			return
+		}
 		if d.last.Verdict != Same || !d.last.Have.Equal(r.have) {
 			c.decide(p, Comparison{Region: p.name, Verdict: Same, At: c.now, Have: r.have})
 		}
@@ -319,7 +332,7 @@ func (c *Core) decide(p *peer, result Comparison) {
 
 // answerDigests tells a peer the digests that it asks for.
 func (c *Core) answerDigests(peer string, q wire.DigestQuery) error {
-	all, err := c.digestsFor(q)
+	all, err := c.digestsFor(q, peer)
 	if err != nil {
 		return err
 	}
@@ -339,14 +352,19 @@ func (c *Core) answerDigests(peer string, q wire.DigestQuery) error {
 }
 
 // digestsFor are the digests of this region that a query asks for, those that
-// are zero left out, in the order of their keys.
-func (c *Core) digestsFor(q wire.DigestQuery) ([]wire.KeyDigest, error) {
+// are zero left out, in the order of their keys: of what the peer holds, too.
+func (c *Core) digestsFor(q wire.DigestQuery, peer string) ([]wire.KeyDigest, error) {
 	var out []wire.KeyDigest
 	if q.Level == wire.DigestsOfCollections {
 		for _, x := range c.digests.Collections() {
-			out = append(out, wire.KeyDigest{Key: dotKey(x.Incarnation), Digest: x.Digest})
+			if c.shared(x.Incarnation, peer) {
+				out = append(out, wire.KeyDigest{Key: dotKey(x.Incarnation), Digest: x.Digest})
+			}
 		}
 		return out, nil
+	}
+	if !c.shared(q.Collection, peer) {
+		return nil, nil
 	}
 	buckets, err := c.digests.Buckets(q.Collection)
 	if err != nil {
@@ -416,7 +434,7 @@ func (c *Core) receiveDigests(peer string, m wire.DigestReply) error {
 		c.ask(p, q)
 		return nil
 	}
-	ours, err := c.digestsFor(r.query)
+	ours, err := c.digestsFor(r.query, peer)
 	if err != nil {
 		return err
 	}

@@ -131,6 +131,7 @@ type Core struct {
 	scrub   scrub
 	// claims are the homes that are claimed for this region, by id, and for which replica.
 	claims map[string]crdt.ReplicaID
+	losses map[loss]bool
 
 	conflicts   *conflictlog.Log
 	counts      conflictCounts
@@ -161,13 +162,6 @@ type Core struct {
 	changed bool
 }
 
-// outgoing is a change made durable by this step.
-type outgoing struct {
-	dot   crdt.Dot
-	bytes []byte
-	from  string // peer that sent it, "" if it was written here
-}
-
 // New makes a core from what is durable. A fresh store gets a new replica.
 func New(cfg Config, reader store.Reader) (*Core, error) {
 	if err := cfg.Validate(); err != nil {
@@ -191,6 +185,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		peers:   map[string]*peer{},
 		sync:    newSyncState(cfg.Topology),
 		claims:  map[string]crdt.ReplicaID{},
+		losses:  map[loss]bool{},
 
 		awaiter:  awaiter{passed: map[string]time.Duration{}},
 		gatherer: gatherer{byKey: map[queryKey]string{}},
@@ -206,6 +201,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		return nil, err
 	}
 	if c.requests, err = loadRequests(reader); err != nil {
+		return nil, err
+	}
+	if err := c.loadLosses(); err != nil {
 		return nil, err
 	}
 	record, err := reader.Meta(metaCore)
@@ -456,10 +454,14 @@ func (c *Core) finish() error {
 	}
 	c.fx.Conflicts, c.fx.Requests = c.conflictStatus(), c.requests.status
 	c.fx.Members, c.fx.Pending = c.members, c.pending
-	c.fx.Have, c.fx.Catalog, c.fx.Digest = c.have, c.catalog, c.digests.Total()
+	c.fx.Have, c.fx.Catalog, c.fx.Digest = c.have, c.catalog, c.commonDigest()
 	c.fx.OldestNews, c.fx.Writable, c.fx.Readable = c.oldestNews(), c.writable(), c.snapshotError()
-	c.sendStatus()
-	c.push()
+	if err := c.sendStatus(); err != nil {
+		return err
+	}
+	if err := c.push(); err != nil {
+		return err
+	}
 	c.sendAwaits()
 	c.askForShares()
 	c.relayAcks()
@@ -532,7 +534,7 @@ func (c *Core) commit(ch *crdt.Change, encoded []byte, from string) error {
 	c.chains[ch.Dot.Replica] = chain
 	c.have = c.have.With(ch.Dot)
 	c.batch.Log = append(c.batch.Log, store.LogPut{Dot: ch.Dot, Chain: chain, Change: encoded})
-	c.out = append(c.out, outgoing{dot: ch.Dot, bytes: encoded, from: from})
+	c.out = append(c.out, outgoing{dot: ch.Dot, bytes: encoded, from: from, residency: ch.Residency})
 	if from != "" && !ch.Trace.IsZero() {
 		c.fx.Traced = append(c.fx.Traced, Traced{Dot: ch.Dot, Trace: ch.Trace, From: from})
 	}
@@ -655,38 +657,6 @@ func (c *Core) header(ahead int, seen crdt.Stamp) crdt.Header {
 		Deps:  c.have.With(crdt.Dot{Replica: c.replica, Seq: seq}),
 	}
 }
-
-// push sends what this step made durable along the plan.
-func (c *Core) push() {
-	for _, name := range c.peerNames() {
-		p := c.peers[name]
-		if !p.up {
-			continue
-		}
-		var msg wire.Changes
-		size := 0
-		for _, o := range c.out {
-			if o.from == name || p.have.Contains(o.dot) || !c.sync.plan.Forward(c.catalog.Region(o.dot.Replica), name) {
-				continue
-			}
-			if size > 0 && size+len(o.bytes) > maxPushBytes {
-				c.send(name, msg)
-				msg, size = wire.Changes{}, 0
-			}
-			msg.Changes = append(msg.Changes, o.bytes)
-			size += len(o.bytes)
-		}
-		if size > 0 {
-			c.send(name, msg)
-		}
-		if c.acks && p.greeted {
-			c.send(name, wire.Ack{Have: c.have})
-		}
-	}
-}
-
-// maxPushBytes is where a message of live changes is cut.
-const maxPushBytes = 1 << 20
 
 func (c *Core) send(peer string, m wire.Message) {
 	c.fx.Sends = append(c.fx.Sends, Send{Peer: peer, Message: m})

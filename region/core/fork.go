@@ -89,13 +89,20 @@ func (c *Core) receiveProof(p *peer, m wire.CatchUp) error {
 		switch {
 		case len(m.Changes) != 1: // it has lost them, too
 			c.suspect = ""
-		case bytes.Equal(e.Change, m.Changes[0]):
+		case sameChange(e.Change, m.Changes[0]):
 			c.retire(p, lost)
 		default:
 			c.fence(p, e.Dot)
 		}
 	}
 	return nil
+}
+
+// sameChange reports whether two encodings are of one change, whole or not.
+func sameChange(a, b []byte) bool {
+	x, err := crdt.Imprint(a)
+	y, err2 := crdt.Imprint(b)
+	return err == nil && err2 == nil && bytes.Equal(x, y)
 }
 
 // withoutProof goes on where a peer's log does not reach back to our last

@@ -134,7 +134,7 @@ func (c *Core) answerRound(r *round) {
 	r.asks = slices.DeleteFunc(r.asks, func(a gatherAsk) bool {
 		ok := a.quorum.Met(r.regions)
 		if ok {
-			c.reply(a.submit, Gathered{Regions: slices.Clone(r.regions), Have: r.have}, nil)
+			c.reply(a.submit, Gathered{Regions: slices.Clone(a.quorum.Counted(r.regions)), Have: r.have}, nil)
 			c.gatherer.asks--
 			met = true
 		}
@@ -153,7 +153,8 @@ func (c *Core) expireGathers() {
 			if c.uptime < a.deadline {
 				return false
 			}
-			c.reply(a.submit, Gathered{Regions: slices.Clone(r.regions)}, fmt.Errorf("%w: in time only %s did", ErrNoQuorum, strings.Join(r.regions, ", ")))
+			told := slices.Clone(a.quorum.Counted(r.regions))
+			c.reply(a.submit, Gathered{Regions: told}, fmt.Errorf("%w: in time only %s did", ErrNoQuorum, strings.Join(told, ", ")))
 			s.asks--
 			return true
 		})

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -123,6 +124,10 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 			c.reject(peer, err)
 			return nil
 		}
+		if r := ch.Residency; !r.HeldBy(c.cfg.Region) && !r.Withheld {
+			c.reject(peer, fmt.Errorf("it sends change %v, which only %v hold", ch.Dot, r.Regions))
+			return nil
+		}
 		have := c.have.Get(ch.Dot.Replica)
 		if ch.Dot.Seq <= have {
 			continue
@@ -134,8 +139,11 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 		if _, bad := c.cfg.Refused[ch.Dot]; bad {
 			continue
 		}
-		c.inbox.add(pending{ch, b, peer, sender.linked}, ch.Dot.Seq == have+1)
 		sender.have, sender.told = sender.have.With(ch.Dot), sender.told.With(ch.Dot)
+		if ch.Residency != nil && !c.acceptResident(peer, ch, b) {
+			continue
+		}
+		c.inbox.add(pending{ch, b, peer, sender.linked}, ch.Dot.Seq == have+1)
 	}
 	return nil
 }
@@ -156,6 +164,9 @@ func (c *Core) applyReady() (more bool, err error) {
 					return true, nil
 				}
 				c.inbox.remove(dot)
+				if p, err = c.withLoss(p); err != nil {
+					return false, err
+				}
 				if ahead := c.clock.Observe(c.now, p.change.Stamp); ahead > 0 {
 					c.reportSkew(dot, ahead)
 				}

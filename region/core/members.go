@@ -154,12 +154,13 @@ func (c *Core) Members() []string { return c.members }
 func (c *Core) Pending() []string { return c.pending }
 
 // regroup brings the peers in line with who is a member. A region that has to
-// catch up keeps to those that it began with: not all members are known to it,
+// catch up keeps to those that it began with, and those from whom alone it can
+// get what not all regions hold: not all members are known to it,
 // and it must not be the one that a newcomer catches up with.
 func (c *Core) regroup() {
 	names := c.cfg.Members
 	if !c.synced || c.boot.apart() {
-		names = append(slices.Clone(names), c.members...)
+		names = slices.Concat(names, c.members, c.heldWith())
 	} else if len(c.catalog.members) > 0 {
 		names = append(slices.Collect(maps.Keys(c.catalog.members)), c.cfg.Region)
 	}

@@ -35,10 +35,10 @@ func (c *Core) tell(t Tell) {
 		return
 	}
 	c.presence.nextID++
-	c.spread(wire.Presence{
+	c.spreadAmongHolders(wire.Presence{
 		Origin: c.cfg.Region, Session: c.session(), ID: c.presence.nextID,
 		Collection: t.Key.Collection, Document: t.Key.ID, Data: t.Data,
-	}, c.cfg.Region, "")
+	}, t.Key.Collection, c.cfg.Region, "")
 }
 
 func (c *Core) receivePresence(p *peer, m wire.Presence) {
@@ -48,5 +48,5 @@ func (c *Core) receivePresence(p *peer, m wire.Presence) {
 	}
 	c.presence.heard[m.Origin] = mark{m.Session, m.ID}
 	c.fx.Heard = append(c.fx.Heard, Tell{store.DocKey{Collection: m.Collection, ID: m.Document}, m.Data})
-	c.spread(m, m.Origin, p.name)
+	c.spreadAmongHolders(m, m.Collection, m.Origin, p.name)
 }

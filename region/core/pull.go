@@ -65,7 +65,7 @@ func (c *Core) pull() {
 		}
 		if name := c.supplier(r, span); name != "" {
 			wanted[name] = append(wanted[name], span)
-		} else {
+		} else if c.isCut(r, span.From) {
 			behind = true
 		}
 	}
@@ -114,6 +114,9 @@ func (c *Core) wanted(r crdt.ReplicaID) (crdt.Span, bool) {
 			to = max(to, p.have.Get(r))
 		}
 	}
+	if len(c.sync.lacks) > 0 && from > have+1 && c.inbox.bytes >= c.inbox.limit/2 {
+		return crdt.Span{}, false // it would have to wait, perhaps for long
+	}
 	if _, bad := c.cfg.Refused[crdt.Dot{Replica: r, Seq: from}]; bad || from > to {
 		return crdt.Span{}, false
 	}
@@ -146,6 +149,22 @@ func (c *Core) overdue(r crdt.ReplicaID, from, to uint64) bool {
 	return true
 }
 
+// canSupply reports whether a peer may have what a span begins with.
+func (c *Core) canSupply(p *peer, r crdt.ReplicaID, from uint64) bool {
+	l := c.lacking(r, from)
+	return c.hears(p) && (l == nil || crdt.MatchRegion(l.regions, p.name))
+}
+
+// isCut reports whether a peer has had what is missing, and its log has not any more.
+func (c *Core) isCut(r crdt.ReplicaID, from uint64) bool {
+	for _, p := range c.peers {
+		if c.canSupply(p, r, from) && p.have.Get(r) >= from && p.cut.Get(r) >= from {
+			return true
+		}
+	}
+	return false
+}
+
 // supplier picks a linked peer that holds the most of a span; one that did not
 // deliver is taken last.
 func (c *Core) supplier(r crdt.ReplicaID, s crdt.Span) string {
@@ -161,7 +180,7 @@ func (c *Core) supplier(r crdt.ReplicaID, s crdt.Span) string {
 		for _, name := range c.peerNames() {
 			p := c.peers[name]
 			n := min(known(p).Get(r), s.To)
-			if !c.hears(p) || n < s.From || p.cut.Get(r) >= s.From {
+			if !c.canSupply(p, r, s.From) || n < s.From || p.cut.Get(r) >= s.From {
 				continue
 			}
 			if best == "" || best == failed || n > most && name != failed {

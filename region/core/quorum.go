@@ -15,7 +15,29 @@ type Quorum struct {
 	Count int
 	// Regions are those that have to be among them, sorted.
 	Regions []string
+	// among are those that count, nil for all.
+	among []string
 }
+
+// Among is a quorum of the named regions; nil names all.
+func (q Quorum) Among(regions []string) Quorum {
+	q.among = regions
+	return q
+}
+
+// Key tells resolved quorums apart.
+func (q Quorum) Key() string { return fmt.Sprint(q.Count, q.Regions, q.among) }
+
+// Counted are those of the regions that count.
+func (q Quorum) Counted(regions []string) []string {
+	if q.among == nil {
+		return regions
+	}
+	return slices.DeleteFunc(slices.Clone(regions), func(name string) bool { return !q.Counts(name) })
+}
+
+// Counts reports whether a region counts.
+func (q Quorum) Counts(region string) bool { return q.among == nil || slices.Contains(q.among, region) }
 
 // What Quorum.Count can be besides a number, until it is resolved.
 const (
@@ -81,6 +103,11 @@ func (q Quorum) IsZero() bool { return (q.Count == 0 || q.Count == 1) && len(q.R
 // Resolve counts the members, and refuses what they can never meet: more
 // regions than there are, or one that is none of them. Errors wrap ErrInvalid.
 func (q Quorum) Resolve(members []string) (Quorum, error) {
+	what := "the cluster has"
+	if q.among != nil {
+		members = slices.DeleteFunc(slices.Clone(members), func(name string) bool { return !q.Counts(name) })
+		what = "the collection is held by"
+	}
 	switch q.Count {
 	case Majority:
 		q.Count = len(members)/2 + 1
@@ -90,11 +117,11 @@ func (q Quorum) Resolve(members []string) (Quorum, error) {
 		q.Count = 1
 	}
 	if q.Count < 1 || q.Count > len(members) {
-		return q, fmt.Errorf("%w: %d regions, the cluster has %d", ErrInvalid, q.Count, len(members))
+		return q, fmt.Errorf("%w: %d regions, %s %d", ErrInvalid, q.Count, what, len(members))
 	}
 	for _, name := range q.Regions {
 		if !slices.Contains(members, name) {
-			return q, fmt.Errorf("%w: the cluster has no region %.100q, only %s", ErrInvalid, name, strings.Join(members, ", "))
+			return q, fmt.Errorf("%w: %s no region %.100q, only %s", ErrInvalid, what, name, strings.Join(members, ", "))
 		}
 	}
 	return q, nil
@@ -104,12 +131,12 @@ func (q Quorum) Resolve(members []string) (Quorum, error) {
 func (q Quorum) And(o Quorum) Quorum {
 	names := slices.Concat(q.Regions, o.Regions)
 	slices.Sort(names)
-	return Quorum{Count: max(q.Count, o.Count), Regions: slices.Compact(names)}
+	return Quorum{Count: max(q.Count, o.Count), Regions: slices.Compact(names), among: q.among}
 }
 
 // Met reports whether the regions meet a resolved quorum.
 func (q Quorum) Met(regions []string) bool {
-	if len(regions) < q.Count {
+	if len(q.Counted(regions)) < q.Count {
 		return false
 	}
 	for _, name := range q.Regions {

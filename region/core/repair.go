@@ -154,7 +154,7 @@ func (c *Core) repairDocuments() error {
 func (c *Core) askCopy(d *damage) {
 	var peers []string
 	for _, name := range c.peerNames() {
-		if p := c.peers[name]; c.hears(p) && p.speaks(versionRepair) {
+		if p := c.peers[name]; c.hears(p) && p.speaks(versionRepair) && c.shared(d.Key.Collection, name) {
 			peers = append(peers, name)
 		}
 	}
@@ -191,6 +191,11 @@ func (c *Core) sendCopies() error {
 	for _, q := range c.repair.queries {
 		m := wire.DocReply{ID: q.message.ID, Have: c.have, Forgotten: c.forgotten}
 		key := store.DocKey{Collection: q.message.Collection, ID: q.message.Document}
+		if !c.shared(key.Collection, q.peer) || !c.shared(key.Collection, c.cfg.Region) {
+			m.Refused = "not held by both regions"
+			c.send(q.peer, m)
+			continue
+		}
 		switch record, err := c.stored(key); {
 		case errors.Is(err, ErrDamaged):
 			c.damage(key, err)

@@ -44,7 +44,7 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 	}
 	if direct {
 		p.offset = time.UnixMilli(r.Now).Sub(c.now)
-		p.told = p.told.Join(r.Have)
+		p.told, p.reported = p.told.Join(r.Have), c.uptime
 		// So that it learns what it has to outbid, whoever's report comes first.
 		r.Seq = max(r.Seq, p.report.Seq)
 	}
@@ -187,23 +187,27 @@ func (c *Core) observe() {
 	c.sync.observed, c.sync.links, c.sync.replan = obs, links, false
 	members := slices.DeleteFunc(slices.Clone(c.members), func(name string) bool { return slices.Contains(c.pending, name) })
 	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, members), true
-	c.sync.plan = topology.Make(c.cfg.Region, members, c.sync.spec, obs)
+	c.sync.plan = topology.Make(c.cfg.Region, members, c.sync.spec, obs, c.ties()...)
 	plan := c.sync.plan
 	c.fx.Plan = &plan
 }
 
 // sendStatus tells all peers what is known, at the end of a step in which that
 // is due: what is told of this region is what it holds then.
-func (c *Core) sendStatus() {
+func (c *Core) sendStatus() error {
 	if !c.sync.tell {
-		return
+		return nil
+	}
+	wants, err := c.wants()
+	if err != nil {
+		return err
 	}
 	c.sync.tell = false
 	// Greater than any earlier one, also after a restart: see receiveReport.
 	c.sync.reportSeq = max(c.sync.reportSeq+1, uint64(max(c.now.UnixMilli(), 0)))
 	reports := []wire.Report{{
 		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
-		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.digests.Total(), Settled: c.synced || c.founder,
+		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.commonDigest(), Settled: c.synced || c.founder, Wants: wants,
 	}}
 	if c.boot.phase != bootNone {
 		reports[0].Digest = digest.Digest{}
@@ -219,6 +223,7 @@ func (c *Core) sendStatus() {
 			c.send(name, wire.Status{Reports: reports})
 		}
 	}
+	return nil
 }
 
 const skewReportEvery = time.Minute

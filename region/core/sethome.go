@@ -264,6 +264,9 @@ func (c *Core) setHome(ask SetHome) (HomeReceipt, error) {
 	} else if now.Strict() {
 		executor = now.Region
 	}
+	if err := col.Settings.checkHomeRegion(ask.Region); err != nil {
+		return HomeReceipt{}, err
+	}
 	next, err := c.nextHome(&now, HomeSetting{Prefix: ask.Prefix, Region: ask.Region})
 	if err != nil {
 		return HomeReceipt{}, err

@@ -341,7 +341,7 @@ type need struct {
 func (c *Core) askForShares() {
 	s := &c.shares
 	for i, m := range s.pass {
-		c.spread(m, m.Origin, s.via[i])
+		c.spreadAmongHolders(m, m.Collection, m.Origin, s.via[i])
 	}
 	s.pass, s.via = nil, nil
 	s.status.Waiting = len(s.parked)
@@ -408,11 +408,11 @@ func (c *Core) askShares(k need, n int64, regions map[string]int64) {
 		}
 		s.nextID++
 		s.status.Asked++
-		c.spread(wire.ShareRequest{
+		c.spreadAmongHolders(wire.ShareRequest{
 			Origin: c.cfg.Region, Session: c.gatherer.session, ID: s.nextID, To: name, Replica: c.replica,
 			Collection: k.doc.Collection, Document: k.doc.ID, Path: k.path, Up: k.up, Amount: uint64(n),
 			Seen: c.have.Get(p.report.Replica),
-		}, c.cfg.Region, "")
+		}, k.doc.Collection, c.cfg.Region, "")
 		if s.asks < 2 && n != math.MaxInt64 {
 			n -= regions[name]
 		}

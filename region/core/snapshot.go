@@ -19,12 +19,13 @@ import (
 // SnapshotBytes is where a message of a snapshot should be cut.
 const SnapshotBytes = 256 << 10
 
-// Snapshot yields the messages that answer a request for a snapshot. reader must
+// Snapshot yields the messages by which the region from answers a request of the
+// region to for a snapshot: of the collections that both hold. reader must
 // not change under it: use a snapshot of the store. total is about how many
 // bytes all documents have; a message is cut at limit.
-func Snapshot(reader store.Reader, q wire.SnapshotRequest, total uint64, limit int) iter.Seq2[wire.Message, error] {
+func Snapshot(reader store.Reader, from, to string, q wire.SnapshotRequest, total uint64, limit int) iter.Seq2[wire.Message, error] {
 	return func(yield func(wire.Message, error) bool) {
-		s := snapshotter{id: q.ID, reader: reader, yield: yield, total: total, limit: limit}
+		s := snapshotter{id: q.ID, from: from, to: to, reader: reader, yield: yield, total: total, limit: limit}
 		if err := s.send(q); err != nil && !errors.Is(err, errReceiver) {
 			yield(wire.SnapshotPart{ID: q.ID, Done: true, Refused: err.Error()}, err)
 		}
@@ -36,6 +37,8 @@ var errReceiver = errors.New("the receiver has gone")
 
 type snapshotter struct {
 	id        uint64
+	from, to  string
+	catalog   *Catalog
 	reader    store.Reader
 	yield     func(wire.Message, error) bool
 	total     uint64
@@ -66,6 +69,11 @@ func (s *snapshotter) send(q wire.SnapshotRequest) error {
 		return fmt.Errorf("this region lacks %d changes of the one that asks", c.have.Lacks(q.Have))
 	}
 	s.have, s.forgotten = c.have, c.forgotten
+	c.catalog, c.reader, c.inbox, c.claims = newCatalog(), s.reader, newInbox(0), map[string]crdt.ReplicaID{}
+	if err := c.loadCatalog(); err != nil {
+		return err
+	}
+	s.catalog = c.catalog
 	base := q.Have
 	if !q.Resume {
 		base = s.have
@@ -78,6 +86,9 @@ func (s *snapshotter) send(q wire.SnapshotRequest) error {
 		return err
 	}
 	for _, col := range collections {
+		if !s.held(col, s.to) {
+			continue
+		}
 		after := ""
 		if q.Resume {
 			switch d := col.Compare(q.After.Collection); {
@@ -86,6 +97,10 @@ func (s *snapshotter) send(q wire.SnapshotRequest) error {
 			case d == 0:
 				after = q.After.ID
 			}
+		}
+		if !s.held(col, s.from) {
+			s.part.Elsewhere = col
+			return s.flush()
 		}
 		if err := s.documents(col, after); err != nil {
 			return err
@@ -98,6 +113,11 @@ func (s *snapshotter) send(q wire.SnapshotRequest) error {
 	return s.flush()
 }
 
+func (s *snapshotter) held(collection crdt.Dot, region string) bool {
+	col := s.catalog.byDot[collection]
+	return col == nil || col.Settings.HeldBy(region)
+}
+
 // requests sends what is remembered of requests, so that they are known again.
 func (s *snapshotter) requests() error {
 	for e, err := range s.reader.MetaRange(requestPrefix, "") {
@@ -107,6 +127,13 @@ func (s *snapshotter) requests() error {
 		name := e.Name[len(requestPrefix):]
 		if len(name) != crdt.RequestHashSize {
 			return fmt.Errorf("%w: the record %q", store.ErrCorrupt, e.Name)
+		}
+		q, err := decodeRequest(e.Value)
+		if err != nil {
+			return fmt.Errorf("%w: the record %q: %w", store.ErrCorrupt, e.Name, err)
+		}
+		if slices.ContainsFunc(q.docs, func(d requestDoc) bool { return !s.held(d.collection, s.to) }) {
+			continue
 		}
 		if err := s.room(len(e.Name) + len(e.Value)); err != nil {
 			return err
@@ -125,7 +152,11 @@ func (s *snapshotter) tips() error {
 				return err
 			}
 			found = true
-			tip := wire.LogTip{Chain: l.Chain, Change: slices.Clone(l.Change)}
+			form, err := crdt.FormFor(l.Change, s.to)
+			if err != nil {
+				return err
+			}
+			tip := wire.LogTip{Chain: l.Chain, Change: slices.Clone(form)}
 			if err := s.room(len(tip.Change)); err != nil {
 				return err
 			}

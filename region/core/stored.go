@@ -124,11 +124,16 @@ func DurableHave(reader store.Reader) (crdt.Vector, error) {
 	return c.have, err
 }
 
-// NextChain is the link of a log's hash chain that follows on prev with a change.
+// NextChain is the link of a log's hash chain that follows on prev with a change:
+// the same one for a change and its placeholder.
 func NextChain(prev [store.ChainSize]byte, change []byte) (next [store.ChainSize]byte) {
 	h := sha256.New()
 	h.Write(prev[:])
-	h.Write(change)
+	imprint, err := crdt.Imprint(change)
+	if err != nil {
+		imprint = change // whoever reads it finds out
+	}
+	h.Write(imprint)
 	copy(next[:], h.Sum(nil))
 	return next
 }

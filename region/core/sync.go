@@ -41,7 +41,10 @@ type peer struct {
 	news   time.Time     // last news of it, over any path
 	newsAt time.Duration // uptime then
 	warned time.Duration // uptime when it was last said that it is away, 0 if it was not
-	offset time.Duration
+	// met is the uptime at which it greeted on this link, reported that of the last
+	// report that it made itself.
+	met, reported time.Duration
+	offset        time.Duration
 	// version is the greatest of the vocabulary that it speaks on this link.
 	version uint64
 	// lease is the uptime up to which it is told promptly what others hold,
@@ -83,6 +86,7 @@ type syncState struct {
 	requests map[crdt.ReplicaID]request
 	gaps     map[crdt.ReplicaID]gap
 	failed   map[crdt.ReplicaID]string // the peer that did not have all that it was asked for
+	lacks    map[crdt.ReplicaID]*lack
 	nextID   uint64
 	hurry    bool        // ask for what is missing without waiting for the grace to pass
 	fetch    crdt.Vector // what is to be asked for so, as somebody waits for it
@@ -100,6 +104,7 @@ func newSyncState(spec topology.Spec) syncState {
 	return syncState{
 		spec: spec, replan: true,
 		requests: map[crdt.ReplicaID]request{}, gaps: map[crdt.ReplicaID]gap{}, failed: map[crdt.ReplicaID]string{},
+		lacks:  map[crdt.ReplicaID]*lack{},
 		skewed: map[string]time.Duration{},
 	}
 }
@@ -262,7 +267,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 			return err
 		}
 	}
-	p.greeted, p.version, p.cut, p.copies = true, h.MaxVersion, crdt.Vector{}, 0
+	p.greeted, p.version, p.cut, p.copies, p.met = true, h.MaxVersion, crdt.Vector{}, 0, c.uptime
 	c.contact, c.stranger = true, ""
 	p.grown, p.grownFrom = true, p.name
 	if !c.synced {

@@ -119,6 +119,7 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 		heads := s.Heads().Dots()
 		col.Revision = crdt.VersionTag(heads)[:8]
 		c.catalog = c.catalog.with(col)
+		c.sync.replan = c.sync.replan || col.Settings.Regions != nil // for the links between those that hold it
 	case strings.HasPrefix(id, homePrefix):
 		return c.homeChanged(id, doc)
 	case strings.HasPrefix(id, memberPrefix):

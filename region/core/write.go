@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
@@ -59,6 +60,9 @@ func (c *Core) write(w Write) (Receipt, error) {
 	}
 	if len(w.Docs) == 0 || len(w.Docs) > c.cfg.Limits.WriteDocs {
 		return Receipt{}, fmt.Errorf("%w: a write has 1 to %d documents, not %d", ErrInvalid, c.cfg.Limits.WriteDocs, len(w.Docs))
+	}
+	if err := c.checkResidency(&w); err != nil {
+		return Receipt{}, err
 	}
 	if err := c.checkHomes(&w); err != nil {
 		return Receipt{}, err
@@ -124,6 +128,7 @@ func inDoc(w Write, i int, err error) error {
 }
 
 func (c *Core) encode(ch *crdt.Change) ([]byte, error) {
+	c.reside(ch)
 	b, err := c.exact(ch.AppendBinary)
 	if err == nil && len(b) > crdt.MaxChangeBytes {
 		err = fmt.Errorf("%w: %d bytes of changes, at most %d", ErrTooBig, len(b), crdt.MaxChangeBytes)
@@ -308,6 +313,13 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 			return CollectionReceipt{}, err
 		}
 		col := &Collection{Name: p.Name, Settings: p.Settings, Explicit: true}
+		if len(col.Settings.Holders(c.members)) == 0 {
+			return CollectionReceipt{}, fmt.Errorf("%w: regions: no region of the cluster matches %s, only %s are there",
+				ErrInvalid, strings.Join(p.Settings.Regions, ", "), strings.Join(c.members, ", "))
+		}
+		if err := c.checkHeld(col); err != nil {
+			return CollectionReceipt{}, err
+		}
 		if err := c.createCollection(col); err != nil {
 			return CollectionReceipt{}, err
 		}
@@ -319,6 +331,10 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 	}
 	if !old.Settings.Bounds.equal(p.Settings.Bounds) {
 		return CollectionReceipt{}, fmt.Errorf("%w: the bounds of %s are fixed, since shares of them are out; make another collection",
+			ErrExists, old.Name)
+	}
+	if !slices.Equal(old.Settings.Regions, p.Settings.Regions) {
+		return CollectionReceipt{}, fmt.Errorf("%w: the regions that hold %s are fixed, since its changes are with them only; make another collection",
 			ErrExists, old.Name)
 	}
 	homes, err := c.nextHomes(old, p.Settings.Homes)
@@ -355,6 +371,9 @@ func (c *Core) dropCollection(d DropCollection) (CollectionReceipt, error) {
 	}
 	old, err := c.catalog.Collection(d.Name)
 	if err != nil {
+		return CollectionReceipt{}, err
+	}
+	if err := c.checkHeld(old); err != nil {
 		return CollectionReceipt{}, err
 	}
 	for i := range old.Homes {

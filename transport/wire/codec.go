@@ -263,7 +263,7 @@ func (m Status) size() int {
 	n := 4
 	for i := range m.Reports {
 		x := &m.Reports[i]
-		n += 57 + len(x.Region) + vectorSize(x.Have) + digest.Size
+		n += 59 + len(x.Region) + vectorSize(x.Have) + digest.Size + len(x.Wants)*maxDotBytes
 		for _, l := range x.Links {
 			n += 2 + len(l)
 		}
@@ -289,10 +289,15 @@ func (x *Report) append(b []byte) []byte {
 		b = appendText(b, l)
 	}
 	b = x.Digest.Append(binary.AppendVarint(b, x.Now))
+	settled := byte(0)
 	if x.Settled {
-		return append(b, 1)
+		settled = 1
 	}
-	return append(b, 0)
+	b = binary.AppendUvarint(append(b, settled), uint64(len(x.Wants)))
+	for _, d := range x.Wants {
+		b = binary.AppendUvarint(append(b, d.Replica[:]...), d.Seq)
+	}
+	return b
 }
 
 func readStatus(r *crdt.Reader) Status {
@@ -319,8 +324,15 @@ func (x *Report) read(r *crdt.Reader) {
 	if len(r.Rest()) > 0 {
 		x.Digest = digest.Read(r)
 	}
-	if len(r.Rest()) > 0 {
-		x.Settled = r.Byte() == 1
+	if len(r.Rest()) == 0 {
+		return
+	}
+	x.Settled = r.Byte() == 1
+	if n := r.Count(MaxWants, minDot); n > 0 {
+		x.Wants = make([]crdt.Dot, n)
+		for i := range x.Wants {
+			x.Wants[i] = r.Dot()
+		}
 	}
 }
 

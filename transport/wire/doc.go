@@ -38,8 +38,8 @@
 //     an earlier version: no request of a client is forwarded to or through it.
 //     Version 6 adds [Behind], [SnapshotRequest] and [SnapshotPart]; a peer without
 //     them is not asked for a snapshot. From version 7 on changes may
-//     carry decisions, and earlier versions are refused. Version 8, in which digests
-//     have another form so that 7 is refused too, adds [DocQuery] and
-//     [DocReply]; a peer without them is not asked for copies of damaged documents.
-//     In it a [Report] says whether its region is settled.
+//     carry decisions. Version 8 adds [DocQuery] and [DocReply], whether the region of a
+//     [Report] is settled and what it wants, Elsewhere in [SnapshotPart], and changes of which some regions have
+//     placeholders; digests have another form since. Whoever does not read those
+//     cannot take part, so links with earlier versions are refused.
 package wire

@@ -13,7 +13,7 @@ const Protocol = "meridian/1"
 // Version is the greatest version of the vocabulary that this package speaks,
 // and MinVersion the least.
 const (
-	MinVersion = 8 // since digests of documents are sums over their entries
+	MinVersion = 8 // since digests are sums over entries, and changes have placeholders
 	Version    = 8
 )
 
@@ -33,6 +33,8 @@ const (
 	// MaxReports is the greatest number of reports or acks in a message, and of
 	// links in a report.
 	MaxReports = 1024
+	// MaxWants is the greatest number of changes that a report wants.
+	MaxWants = 64
 	// MaxDigests is the greatest number of digests in a message.
 	MaxDigests = 4096
 )
@@ -188,12 +190,15 @@ type Report struct {
 	Links []string
 	// Now is its wall clock in Unix milliseconds.
 	Now int64
-	// Digest is that of all documents of the region at Have. Since version 3; zero
-	// if it was not told.
+	// Digest is that of all documents of the region at Have, but for those that only
+	// some regions hold. Since version 3; zero if it was not told.
 	Digest digest.Digest
 	// Settled says that the region's replica has a place in the cluster: it takes
 	// writes, or did, and can vouch for a new replica.
 	Settled bool
+	// Wants names changes that the region should hold and has only placeholders of,
+	// while it is linked with all others that should. Since version 8.
+	Wants []crdt.Dot
 }
 
 // Request asks for changes. It is answered by CatchUp messages with the same ID

@@ -64,6 +64,10 @@ type SnapshotPart struct {
 	Docs []SnapshotDoc
 	// Requests are those that were made under idempotency keys.
 	Requests []RequestRecord
+	// Elsewhere, if not zero, is the next collection that the receiver holds and the
+	// sender does not: this is the last part, and a region that holds it has to go
+	// on. Since version 8.
+	Elsewhere crdt.Dot
 	// Sum is a checksum over this part and all that came before it.
 	Sum [16]byte
 	// Done marks the last part; Refused says, if not empty, why there is no more.
@@ -148,7 +152,7 @@ func (k *DocKey) read(r *crdt.Reader) {
 }
 
 func (m SnapshotPart) size() int {
-	n := 64 + vectorSize(m.Have) + len(m.Refused)
+	n := 64 + maxDotBytes + vectorSize(m.Have) + len(m.Refused)
 	for i := range m.Tips {
 		n += 24 + len(m.Tips[i].Change)
 	}
@@ -193,7 +197,7 @@ func (m SnapshotPart) AppendContent(b []byte) []byte {
 		b = append(b, m.Requests[i].Key[:]...)
 		b = appendBytes(b, m.Requests[i].Record)
 	}
-	return b
+	return binary.AppendUvarint(append(b, m.Elsewhere.Replica[:]...), m.Elsewhere.Seq)
 }
 
 func readSnapshotPart(r *crdt.Reader) SnapshotPart {
@@ -222,5 +226,6 @@ func readSnapshotPart(r *crdt.Reader) SnapshotPart {
 			m.Requests[i] = RequestRecord{Key: crdt.RequestHash(r.Fixed(crdt.RequestHashSize)), Record: r.Bytes(MaxRequestRecord)}
 		}
 	}
+	m.Elsewhere = r.Dot()
 	return m
 }

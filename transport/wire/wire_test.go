@@ -49,7 +49,7 @@ var samples = map[string]wire.Message{
 	"changes": wire.Changes{Changes: [][]byte{[]byte("one"), []byte("another")}},
 	"ack":     wire.Ack{Have: vector()},
 	"status": wire.Status{Reports: []wire.Report{
-		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector(), Links: []string{"ap-south", "eu-west"}, Now: 1_760_000_000_123, Digest: sum(5), Settled: true},
+		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector(), Links: []string{"ap-south", "eu-west"}, Now: 1_760_000_000_123, Digest: sum(5), Settled: true, Wants: []crdt.Dot{{Replica: replica(2), Seq: 2}, {Replica: replica(3), Seq: 300}}},
 		{Region: "eu-west", Replica: replica(2), Seq: 1, Now: -1},
 	}},
 	"request":      wire.Request{ID: 77, Spans: []crdt.Span{{Replica: replica(1), From: 5, To: 5}, {Replica: replica(2), From: 1, To: 1000}}},
@@ -65,8 +65,9 @@ var samples = map[string]wire.Message{
 		Docs:     []wire.SnapshotDoc{{Key: wire.DocKey{Collection: crdt.Dot{Replica: replica(1), Seq: 7}, ID: "doc"}, State: []byte("state")}, {Key: wire.DocKey{ID: "c:1"}, State: []byte{1}}},
 		Requests: []wire.RequestRecord{{Key: crdt.RequestHash{7}, Record: []byte("answer")}},
 	},
-	"snapshot-refused": wire.SnapshotPart{ID: 78, Done: true, Refused: "it lacks some of it"},
-	"await":            wire.Await{Origin: "us-east", Want: vector()},
+	"snapshot-elsewhere": wire.SnapshotPart{ID: 78, Have: vector(), Elsewhere: crdt.Dot{Replica: replica(1), Seq: 8}},
+	"snapshot-refused":   wire.SnapshotPart{ID: 78, Done: true, Refused: "it lacks some of it"},
+	"await":              wire.Await{Origin: "us-east", Want: vector()},
 	"acks": wire.Acks{Acks: []wire.RegionAck{
 		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector()}, {Region: "eu-west", Replica: replica(2)},
 	}},
@@ -367,6 +368,9 @@ func messages() *rapid.Generator[wire.Message] {
 			m := wire.SnapshotPart{
 				ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), Forgotten: crdt.Stamp(rapid.Uint64().Draw(t, "forgotten")),
 				Total: rapid.Uint64().Draw(t, "total"), Sum: id.Draw(t, "sum"), Done: rapid.Bool().Draw(t, "done"),
+			}
+			if rapid.Bool().Draw(t, "elsewhere") {
+				m.Elsewhere = crdt.Dot{Replica: replica(1), Seq: 7}
 			}
 			for range rapid.IntRange(0, 3).Draw(t, "tips") {
 				m.Tips = append(m.Tips, wire.LogTip{Chain: id.Draw(t, "chain"), Change: rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "change")})

@@ -210,6 +210,9 @@ func (t *Table) Finish() {
 // Total is the digest of all documents, those of the system collection included.
 func (t *Table) Total() digest.Digest { return t.total }
 
+// Of is the digest of a collection's documents.
+func (t *Table) Of(collection crdt.Dot) digest.Digest { return t.collections[collection] }
+
 // A Collection is a collection with the digest of its documents.
 type Collection struct {
 	Incarnation crdt.Dot

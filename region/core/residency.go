@@ -1,0 +1,413 @@
+package core
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/digest"
+	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport/wire"
+)
+
+// A collection can name the regions that hold it. They alone receive and store
+// what is in it; to the others its changes are placeholders, which count for
+// vectors and causal order like any change. Who holds a change is written in it,
+// so that neither sending nor receiving it depends on settings. The regions of a
+// collection are fixed when it is made.
+//
+// Bodies go over links between holders only, and every two of them keep one,
+// whatever the topology. A holder that has got nothing but the placeholder of a
+// change asks other holders for it, and what depends on the change waits. If all
+// holders are linked and each has told that it wants the body, nobody has it any
+// more: its writer lost its store before it had sent it. Then they go on without.
+
+// Errors of residency.
+var (
+	// ErrNotHeld: the region does not hold the collection; see NotHeldError.
+	ErrNotHeld = errors.New("the region does not hold the collection")
+	// ErrSeveralHolders: the documents of one write are held by different regions (HTTP 422).
+	ErrSeveralHolders = errors.New("several sets of regions")
+)
+
+// A NotHeldError says who holds a collection. It is an ErrNotHeld.
+type NotHeldError struct {
+	// Collection is its name, Regions are its patterns, Holders the members that match.
+	Collection       string
+	Regions, Holders []string
+	// Refuse says that requests are not to be forwarded to them.
+	Refuse bool
+}
+
+func (e *NotHeldError) Error() string {
+	return fmt.Sprintf("%v: %s is held by %s", ErrNotHeld, e.Collection, strings.Join(e.Regions, ", "))
+}
+
+// Is makes a NotHeldError an ErrNotHeld.
+func (e *NotHeldError) Is(target error) bool { return target == ErrNotHeld }
+
+// What the setting "elsewhere" can be.
+const (
+	elsewhereForward = "forward"
+	elsewhereRefuse  = "refuse"
+)
+
+// parseRegions reads the settings "regions" and "elsewhere".
+func (s *Settings) parseRegions(in *settingsJSON) error {
+	for _, p := range in.Regions {
+		s.Regions = append(s.Regions, strings.TrimSpace(p))
+	}
+	slices.Sort(s.Regions)
+	s.Regions = slices.Compact(s.Regions)
+	if in.Regions != nil {
+		if err := crdt.CheckRegions(s.Regions); err != nil {
+			return fmt.Errorf("%w: regions: %s", ErrInvalid, strings.TrimPrefix(err.Error(), crdt.ErrCorrupt.Error()+": "))
+		}
+	}
+	switch in.Elsewhere {
+	case "", elsewhereForward:
+	case elsewhereRefuse:
+		s.RefuseElsewhere = true
+	default:
+		return fmt.Errorf("%w: elsewhere must be %q or %q, not %.20q", ErrInvalid, elsewhereForward, elsewhereRefuse, in.Elsewhere)
+	}
+	if s.Regions == nil && in.Elsewhere != "" {
+		return fmt.Errorf("%w: elsewhere says nothing of a collection that all regions hold; name them by regions", ErrInvalid)
+	}
+	for _, h := range s.Homes {
+		if err := s.checkHomeRegion(h.Region); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkHomeRegion refuses a home that does not hold the collection.
+func (s *Settings) checkHomeRegion(region string) error {
+	if region != "" && !s.HeldBy(region) {
+		return fmt.Errorf("%w: home: %s does not hold the collection, only %s", ErrInvalid, region, strings.Join(s.Regions, ", "))
+	}
+	return nil
+}
+
+// elsewhere is the setting as it is written, empty if all regions hold the collection.
+func (s *Settings) elsewhere() string {
+	switch {
+	case s.Regions == nil:
+		return ""
+	case s.RefuseElsewhere:
+		return elsewhereRefuse
+	}
+	return elsewhereForward
+}
+
+// HeldBy reports whether a region of that name holds the collection.
+func (s *Settings) HeldBy(region string) bool {
+	return s.Regions == nil || crdt.MatchRegion(s.Regions, region)
+}
+
+// Holders are those of the members that hold the collection.
+func (s *Settings) Holders(members []string) []string {
+	return slices.DeleteFunc(slices.Clone(members), func(name string) bool { return !s.HeldBy(name) })
+}
+
+// CheckHeld returns a *NotHeldError if the region does not hold the collection.
+func (c *Collection) CheckHeld(region string, members []string) error {
+	if c.Settings.HeldBy(region) {
+		return nil
+	}
+	return &NotHeldError{Collection: c.Name, Regions: c.Settings.Regions, Holders: c.Settings.Holders(members), Refuse: c.Settings.RefuseElsewhere}
+}
+
+func (c *Core) checkHeld(col *Collection) error { return col.CheckHeld(c.cfg.Region, c.members) }
+
+// checkResidency says whether this region may take a write: it holds all of the
+// collections, and the same regions as it do.
+func (c *Core) checkResidency(w *Write) error {
+	var first *Collection
+	for i := range w.Docs {
+		col, err := c.catalog.Collection(w.Docs[i].Collection)
+		if err != nil {
+			col = &Collection{} // it is new, or the write fails
+		}
+		if first == nil {
+			first = col
+		}
+		if !slices.Equal(first.Settings.Regions, col.Settings.Regions) {
+			return fmt.Errorf("%w: the collections of one write have to be held by the same regions", ErrSeveralHolders)
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return c.checkHeld(first)
+}
+
+// reside marks a change of this region with who holds it.
+func (c *Core) reside(ch *crdt.Change) {
+	if ch.Residency != nil || len(ch.Mutations) == 0 {
+		return
+	}
+	if col := c.catalog.byDot[ch.Mutations[0].Collection]; col != nil && col.Settings.Regions != nil {
+		ch.Residency = &crdt.Residency{Regions: col.Settings.Regions, Blind: c.cfg.NewReplica()}
+	}
+}
+
+// A lack is a change that this region should hold and has the placeholder of.
+type lack struct {
+	seq     uint64
+	deps    crdt.Vector
+	regions []string
+	encoded []byte
+	from    string
+	since   time.Duration // uptime since when nobody has it, as far as is known
+}
+
+// lossAfter is for how long all holders have to say that they want a body before
+// it is taken as lost.
+const lossAfter = 10 * time.Second
+
+// acceptResident looks at a change that not all regions hold. It reports false if it
+// is not to be taken in.
+func (c *Core) acceptResident(peer string, ch *crdt.Change, encoded []byte) bool {
+	r := ch.Residency
+	if !r.HeldBy(c.cfg.Region) || !r.Withheld || r.Lost || c.losses[lossOf(ch)] {
+		return true
+	}
+	known, ok := c.sync.lacks[ch.Dot.Replica]
+	if ok && known.seq <= ch.Dot.Seq && known.seq > c.have.Get(ch.Dot.Replica) {
+		return false
+	}
+	if _, here := c.inbox.get(ch.Dot); !here {
+		c.sync.lacks[ch.Dot.Replica] = &lack{seq: ch.Dot.Seq, deps: ch.Deps, regions: r.Regions, encoded: encoded, from: peer}
+		c.fetch(crdt.VectorOf(ch.Dot))
+	}
+	return false
+}
+
+// lacking is what is lacked of a replica, if it is the change with that number.
+func (c *Core) lacking(r crdt.ReplicaID, seq uint64) *lack {
+	if l := c.sync.lacks[r]; l != nil && l.seq == seq {
+		return l
+	}
+	return nil
+}
+
+// otherHolders are the other regions that should have a body: all that are known to
+// be members, also before this region is to be linked with them.
+func (c *Core) otherHolders(regions []string) []string {
+	names := slices.Concat(c.cfg.Members, c.members, slices.Collect(maps.Keys(c.catalog.members)))
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	return slices.DeleteFunc(names, func(name string) bool { return name == c.cfg.Region || !crdt.MatchRegion(regions, name) })
+}
+
+// heldWith are the members that hold something with this region that not all hold.
+func (c *Core) heldWith() (names []string) {
+	for _, dot := range c.catalog.resident {
+		if s := &c.catalog.byDot[dot].Settings; s.HeldBy(c.cfg.Region) {
+			names = append(names, c.otherHolders(s.Regions)...)
+		}
+	}
+	return names
+}
+
+// wants lists what is lacked while all others that should hold it are linked, and
+// takes in what nobody has any more.
+func (c *Core) wants() ([]crdt.Dot, error) {
+	var out []crdt.Dot
+	if c.boot.apart() { // whatever others want, it is not here
+		for _, name := range c.peerNames() {
+			for _, d := range c.peers[name].report.Wants {
+				if !slices.Contains(out, d) && len(out) < wire.MaxWants {
+					out = append(out, d)
+				}
+			}
+		}
+		return out, nil
+	}
+	for _, r := range slices.SortedFunc(maps.Keys(c.sync.lacks), crdt.ReplicaID.Compare) {
+		l, dot := c.sync.lacks[r], crdt.Dot{Replica: r, Seq: c.sync.lacks[r].seq}
+		if _, here := c.inbox.get(dot); here || c.have.Contains(dot) {
+			delete(c.sync.lacks, r)
+			continue
+		}
+		holders := c.otherHolders(l.regions)
+		if slices.ContainsFunc(holders, func(name string) bool { return c.peers[name] == nil || !c.hears(c.peers[name]) }) {
+			l.since = 0
+			continue
+		}
+		if len(out) < wire.MaxWants {
+			out = append(out, dot)
+		}
+		// What it depends on says who was a member then.
+		if !c.have.Covers(l.deps) || !c.nowhere(dot, holders) {
+			l.since = 0
+			continue
+		}
+		if l.since == 0 {
+			l.since = max(c.uptime, 1)
+		}
+		if len(holders) == 0 || c.uptime-l.since >= lossAfter {
+			if err := c.takeAsLost(l); err != nil {
+				return nil, err
+			}
+			delete(c.sync.lacks, r)
+		}
+	}
+	return out, nil
+}
+
+// nowhere reports whether all these peers have told, since the last of them was
+// met, that they want a body themselves.
+func (c *Core) nowhere(dot crdt.Dot, holders []string) bool {
+	var met time.Duration
+	for _, name := range holders {
+		met = max(met, c.peers[name].met)
+	}
+	return !slices.ContainsFunc(holders, func(name string) bool {
+		p := c.peers[name]
+		return p.reported <= met || !slices.Contains(p.report.Wants, dot)
+	})
+}
+
+// A loss says that changes of a replica to collections with these regions are lost
+// from some one on. What its store wrote to them later may build on that, so it is
+// lost with it, also where it has arrived.
+type loss struct {
+	replica crdt.ReplicaID
+	regions string
+}
+
+func lossOf(ch *crdt.Change) loss {
+	return loss{ch.Dot.Replica, strings.Join(ch.Residency.Regions, ",")}
+}
+
+// metaLosses is the store's record of losses: a replica, patterns and a new line each.
+const metaLosses = "losses"
+
+func (c *Core) loadLosses() error {
+	b, err := c.reader.Meta(metaLosses)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(b)) {
+		id, regions, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		r, err := crdt.ParseReplicaID(id)
+		if err != nil {
+			return fmt.Errorf("%w: losses: %w", crdt.ErrCorrupt, err)
+		}
+		c.losses[loss{r, regions}] = true
+	}
+	return nil
+}
+
+// withLoss returns a change that is about to be applied, or its placeholder if it is lost.
+func (c *Core) withLoss(p pending) (pending, error) {
+	r := p.change.Residency
+	if r == nil || !r.HeldBy(c.cfg.Region) {
+		return p, nil
+	}
+	key := lossOf(p.change)
+	if r.Lost == c.losses[key] {
+		return p, nil
+	}
+	if !r.Lost {
+		var err error
+		if p.encoded, err = crdt.Withhold(p.encoded, true); err == nil {
+			p.change, _, err = crdt.DecodeChange(p.encoded)
+		}
+		if err != nil {
+			err = storeError(err) // it was decoded before
+		}
+		return p, err
+	}
+	c.losses[key] = true
+	var b []byte
+	for _, l := range slices.SortedFunc(maps.Keys(c.losses), func(a, b loss) int {
+		return cmp.Or(a.replica.Compare(b.replica), strings.Compare(a.regions, b.regions))
+	}) {
+		b = fmt.Appendf(b, "%v %s\n", l.replica, l.regions)
+	}
+	c.putMeta(metaLosses, b)
+	return p, nil
+}
+
+func (c *Core) takeAsLost(l *lack) error {
+	encoded, err := crdt.Withhold(l.encoded, true)
+	if err != nil {
+		return storeError(err) // it was decoded before
+	}
+	ch, _, err := crdt.DecodeChange(encoded)
+	if err != nil {
+		return storeError(err)
+	}
+	c.note(true, "what a change did is lost: no region that should hold it has it, since the store that it was written to is no more",
+		"change", ch.Dot, "region", c.catalog.Region(ch.Dot.Replica), "held by", l.regions)
+	c.inbox.add(pending{change: ch, encoded: encoded, from: l.from}, true)
+	return nil
+}
+
+// ties are the pairs of holders of a collection: they keep a link, since nobody
+// else can pass bodies on.
+func (c *Core) ties() []topology.Tie {
+	var out []topology.Tie
+	for _, dot := range c.catalog.resident {
+		s := &c.catalog.byDot[dot].Settings
+		holders := s.Holders(c.members)
+		slices.Sort(holders)
+		for i, a := range holders {
+			for _, b := range holders[i+1:] {
+				if t := (topology.Tie{a, b}); !slices.Contains(out, t) {
+					out = append(out, t)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// shared reports whether a region is to know of a collection's documents. One that
+// is not known here yet may be anybody's.
+func (c *Core) shared(collection crdt.Dot, region string) bool {
+	col := c.catalog.byDot[collection]
+	return collection.IsZero() || col != nil && col.Settings.HeldBy(region)
+}
+
+// spreadAmongHolders sends what is about a document to all that may know of it: along
+// the way of the origin's changes if all regions do, else from the origin to each.
+func (c *Core) spreadAmongHolders(m wire.Message, collection crdt.Dot, origin, from string) {
+	col := c.catalog.byDot[collection]
+	switch {
+	case col == nil:
+	case col.Settings.Regions == nil:
+		c.spread(m, origin, from)
+	case origin == c.cfg.Region:
+		for _, name := range c.otherHolders(col.Settings.Regions) {
+			if p := c.peers[name]; p != nil && p.speaks(wire.MinVersion) {
+				c.send(name, m)
+			}
+		}
+	}
+}
+
+// commonDigest is that of all documents that every region holds.
+func (c *Core) commonDigest() digest.Digest {
+	d := c.digests.Total()
+	for _, dot := range c.catalog.resident {
+		d = d.Minus(c.digests.Of(dot))
+	}
+	return d
+}
+
+// sharesResident reports whether a peer holds something with this region that others do not.
+func (c *Core) sharesResident(peer string) bool {
+	return slices.ContainsFunc(c.catalog.resident, func(dot crdt.Dot) bool {
+		s := &c.catalog.byDot[dot].Settings
+		return s.HeldBy(peer) && s.HeldBy(c.cfg.Region)
+	})
+}
