@@ -69,7 +69,7 @@ func (c *Core) pull() {
 			behind = true
 		}
 	}
-	if behind {
+	if behind || c.strangers() {
 		c.needSnapshot()
 		if c.boot.apart() {
 			return

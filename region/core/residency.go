@@ -206,6 +206,33 @@ func (c *Core) otherHolders(regions []string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == c.cfg.Region || !crdt.MatchRegion(regions, name) })
 }
 
+// newcomer reports whether nothing of this region is known here yet: then all the
+// members are not either, until a snapshot brings them.
+func (c *Core) newcomer() bool {
+	if _, listed := c.catalog.members[c.cfg.Region]; c.synced || listed || c.boot.phase == bootReplaying {
+		return false
+	}
+	for _, region := range c.catalog.regions {
+		if region == c.cfg.Region {
+			return false
+		}
+	}
+	return true
+}
+
+// strangers reports whether a newcomer lacks a body, and knows nobody who has it.
+func (c *Core) strangers() bool {
+	if len(c.sync.lacks) == 0 || !c.newcomer() {
+		return false
+	}
+	for _, l := range c.sync.lacks {
+		if c.have.Covers(l.deps) && len(c.otherHolders(l.regions)) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // heldWith are the members that hold something with this region that not all hold.
 func (c *Core) heldWith() (names []string) {
 	for _, dot := range c.catalog.resident {
@@ -245,7 +272,7 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 			out = append(out, dot)
 		}
 		// What it depends on says who was a member then.
-		if !c.have.Covers(l.deps) || !c.nowhere(dot, holders) {
+		if !c.have.Covers(l.deps) || len(holders) == 0 && c.newcomer() || !c.nowhere(dot, holders) {
 			l.since = 0
 			continue
 		}
