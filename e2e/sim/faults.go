@@ -235,9 +235,14 @@ func (w *world) restore(n *node, backup *copyOfStore, volume bool) {
 		w.befell(Rollback)
 	}
 	for _, d := range n.applied {
-		if d.Replica == backup.replica && !backup.have.Contains(d) &&
-			!slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) }) {
+		if d.Replica != backup.replica || backup.have.Contains(d) {
+			continue
+		}
+		if !slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) }) {
 			w.hist.gone[d] = true
+		} else if c := w.hist.changes[d]; !c.lost && !slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.hasWhole(c) }) {
+			w.stats.Lost++
+			w.hist.forget(c) // the others have placeholders of it
 		}
 	}
 	clear(w.hist.digests)

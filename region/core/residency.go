@@ -206,31 +206,38 @@ func (c *Core) otherHolders(regions []string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == c.cfg.Region || !crdt.MatchRegion(regions, name) })
 }
 
-// newcomer reports whether nothing of this region is known here yet: then all the
-// members are not either, until a snapshot brings them.
+// newcomer reports whether this region may not know yet who the members are: it has
+// not caught up, and is not listed here. An earlier replica of it that wrote more than
+// its announcement had caught up, so what it wrote depends on what lists them.
 func (c *Core) newcomer() bool {
 	if _, listed := c.catalog.members[c.cfg.Region]; c.synced || listed || c.boot.phase == bootReplaying {
 		return false
 	}
-	for _, region := range c.catalog.regions {
-		if region == c.cfg.Region {
+	for r, region := range c.catalog.regions {
+		if region == c.cfg.Region && r != c.replica && c.have.Get(r) > 1 {
 			return false
 		}
 	}
 	return true
 }
 
-// strangers reports whether a newcomer lacks a body, and knows nobody who has it.
+// strangers reports whether a newcomer lacks a body that none of those that it knows has.
 func (c *Core) strangers() bool {
 	if len(c.sync.lacks) == 0 || !c.newcomer() {
 		return false
 	}
 	for _, l := range c.sync.lacks {
-		if c.have.Covers(l.deps) && len(c.otherHolders(l.regions)) == 0 {
+		if c.overLong(l) {
 			return true
 		}
 	}
 	return false
+}
+
+// overLong reports whether it has been clear for long enough that no holder that is
+// known here has a body.
+func (c *Core) overLong(l *lack) bool {
+	return l.since > 0 && (len(c.otherHolders(l.regions)) == 0 || c.uptime-l.since >= lossAfter)
 }
 
 // heldWith are the members that hold something with this region that not all hold.
@@ -272,14 +279,14 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 			out = append(out, dot)
 		}
 		// What it depends on says who was a member then.
-		if !c.have.Covers(l.deps) || len(holders) == 0 && c.newcomer() || !c.nowhere(dot, holders) {
+		if !c.have.Covers(l.deps) || !c.nowhere(dot, holders) {
 			l.since = 0
 			continue
 		}
 		if l.since == 0 {
 			l.since = max(c.uptime, 1)
 		}
-		if len(holders) == 0 || c.uptime-l.since >= lossAfter {
+		if c.overLong(l) && !c.newcomer() {
 			if err := c.takeAsLost(l); err != nil {
 				return nil, err
 			}
