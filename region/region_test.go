@@ -35,6 +35,8 @@ type cluster struct {
 	stops   map[string]func()
 	metrics map[string]*prometheus.Registry
 	log     *slog.Logger
+	// retention of regions that are started from now on.
+	retention core.Retention
 	// callback is the function "app" of every region.
 	callback func(region string, q conflict.Question) (conflict.Answer, error)
 }
@@ -94,7 +96,7 @@ func (c *cluster) run(name string) {
 	c.metrics[name] = prometheus.NewRegistry()
 	r, err := region.New(region.Config{
 		Region: name, Cluster: "test", Peers: peers, Topology: c.spec, Logger: c.log, Metrics: c.metrics[name],
-		Callbacks: c.functions(name),
+		Callbacks: c.functions(name), Retention: c.retention,
 	}, c.stores[name], tr)
 	if err != nil {
 		c.t.Fatal(err)

@@ -68,6 +68,7 @@ type bootstrap struct {
 	since   time.Duration // uptime at which this process went on with it
 	from    uint64        // bytes then
 	lost    time.Duration // uptime since when no donor could go on with it
+	nowhere time.Duration // uptime since when no other holder has what comes next
 	failed  string        // the peer that refused last
 	idle    int           // requests in a row that brought no document in time
 	tell    time.Duration // uptime at which to say again how far it is
@@ -194,14 +195,18 @@ func (c *Core) bodiesElsewhere() bool {
 			return p != nil && c.hears(p) && p.told.Covers(c.have)
 		}) {
 			if c.uptime >= c.boot.tell {
-				c.boot.tell = c.uptime + tellEvery
-				c.note(true, "a snapshot is needed, and has to wait until another region that holds the collection has all of it", "collection", col.Name, "regions", col.Settings.Regions)
+				c.boot.tell = c.uptime + onlyCopyEvery
+				c.note(true, "a snapshot is needed, and would delete the only copy of a collection: it waits until another region that holds it has all of it; "+
+					"if there is none, export the collection and empty this store", "collection", col.Name, "regions", col.Settings.Regions)
 			}
 			return false
 		}
 	}
 	return true
 }
+
+// onlyCopyEvery is how often it is said that the only copy of something is here.
+const onlyCopyEvery = time.Minute
 
 func (c *Core) startOver() {
 	c.boot = bootstrap{phase: bootClearing, base: c.boot.base, dirty: true, since: c.uptime, lost: c.uptime}
@@ -296,23 +301,6 @@ func (c *Core) askSnapshot() {
 	q.ID = b.id
 	c.send(name, q)
 	c.note(false, "asks for a snapshot", "peer", name, "resumes", resume, "documents", b.docs)
-}
-
-// passOver goes on behind a collection that no other region holds: what was in it
-// went with the former store. It reports true also while a holder has to be waited for.
-func (c *Core) passOver() bool {
-	b := &c.boot
-	col := c.catalog.byDot[b.last.Collection]
-	if col == nil || col.Settings.Regions == nil {
-		return false
-	}
-	if len(c.otherHolders(col.Settings.Regions)) == 0 {
-		c.note(true, "no other region holds the collection: what this one had is lost", "collection", col.Name, "regions", col.Settings.Regions)
-		b.last = store.DocKey{Collection: crdt.Dot{Replica: col.Incarnation.Replica, Seq: col.Incarnation.Seq + 1}}
-		b.dirty = true
-	}
-	b.lost = c.uptime
-	return true
 }
 
 // clearItems is how many records one step removes.

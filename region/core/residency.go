@@ -11,6 +11,7 @@ import (
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/digest"
+	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport/wire"
 )
@@ -24,7 +25,7 @@ import (
 // Bodies go over links between holders only, and every two of them keep one,
 // whatever the topology. A holder that has got nothing but the placeholder of a
 // change asks other holders for it, and what depends on the change waits. If all
-// holders are linked and each has told that it wants the body, nobody has it any
+// holders are linked and each tells that it wants the body, nobody has it any
 // more: its writer lost its store before it had sent it. Then they go on without.
 
 // Errors of residency.
@@ -166,6 +167,7 @@ type lack struct {
 	encoded []byte
 	from    string
 	since   time.Duration // uptime since when nobody has it, as far as is known
+	gone    bool          // that is for long enough
 }
 
 // lossAfter is for how long all holders have to say that they want a body before
@@ -227,17 +229,11 @@ func (c *Core) strangers() bool {
 		return false
 	}
 	for _, l := range c.sync.lacks {
-		if c.overLong(l) {
+		if l.gone {
 			return true
 		}
 	}
 	return false
-}
-
-// overLong reports whether it has been clear for long enough that no holder that is
-// known here has a body.
-func (c *Core) overLong(l *lack) bool {
-	return l.since > 0 && (len(c.otherHolders(l.regions)) == 0 || c.uptime-l.since >= lossAfter)
 }
 
 // heldWith are the members that hold something with this region that not all hold.
@@ -253,17 +249,10 @@ func (c *Core) heldWith() (names []string) {
 // wants lists what is lacked while all others that should hold it are linked, and
 // takes in what nobody has any more.
 func (c *Core) wants() ([]crdt.Dot, error) {
-	var out []crdt.Dot
-	if c.boot.apart() { // whatever others want, it is not here
-		for _, name := range c.peerNames() {
-			for _, d := range c.peers[name].report.Wants {
-				if !slices.Contains(out, d) && len(out) < wire.MaxWants {
-					out = append(out, d)
-				}
-			}
-		}
-		return out, nil
+	if c.boot.apart() {
+		return c.wantsApart(), nil
 	}
+	var out []crdt.Dot
 	for _, r := range slices.SortedFunc(maps.Keys(c.sync.lacks), crdt.ReplicaID.Compare) {
 		l, dot := c.sync.lacks[r], crdt.Dot{Replica: r, Seq: c.sync.lacks[r].seq}
 		if _, here := c.inbox.get(dot); here || c.have.Contains(dot) {
@@ -271,22 +260,12 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 			continue
 		}
 		holders := c.otherHolders(l.regions)
-		if slices.ContainsFunc(holders, func(name string) bool { return c.peers[name] == nil || !c.hears(c.peers[name]) }) {
-			l.since = 0
-			continue
-		}
-		if len(out) < wire.MaxWants {
+		if c.linkedWith(holders) && len(out) < wire.MaxWants {
 			out = append(out, dot)
 		}
 		// What it depends on says who was a member then.
-		if !c.have.Covers(l.deps) || !c.nowhere(dot, holders) {
-			l.since = 0
-			continue
-		}
-		if l.since == 0 {
-			l.since = max(c.uptime, 1)
-		}
-		if c.overLong(l) && !c.newcomer() {
+		l.gone = c.have.Covers(l.deps) && c.nowhere(dot, holders, &l.since)
+		if l.gone && !c.newcomer() {
 			if err := c.takeAsLost(l); err != nil {
 				return nil, err
 			}
@@ -296,17 +275,104 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 	return out, nil
 }
 
-// nowhere reports whether all these peers have told, since the last of them was
-// met, that they want a body themselves.
-func (c *Core) nowhere(dot crdt.Dot, holders []string) bool {
+// wantsApart is what a region wants that takes a snapshot: whatever others do, but for
+// what the copy may contain; and, by the dot of its creation, a collection of which it
+// has nothing.
+func (c *Core) wantsApart() []crdt.Dot {
+	var out []crdt.Dot
+	want := func(d crdt.Dot) {
+		if len(out) < wire.MaxWants && !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	b, end, copied := &c.boot, c.boot.end(), false
+	if col := c.awaited(); col != nil && b.last.ID == "" && b.peer == "" && c.linkedWith(c.otherHolders(col.Settings.Regions)) {
+		want(col.Incarnation)
+	}
+	for _, dot := range c.catalog.resident {
+		copied = copied || b.phase == bootCopying && !c.digests.Of(dot).IsZero()
+	}
+	for _, name := range c.peerNames() {
+		for _, d := range c.peers[name].report.Wants {
+			switch {
+			case c.catalog.byDot[d] != nil:
+				if b.phase == bootClearing || compareKeys(store.DocKey{Collection: d}, b.last) > 0 {
+					want(d)
+				}
+			case !copied || !end.Contains(d):
+				want(d)
+			}
+		}
+	}
+	return out
+}
+
+// awaited is the collection, held by some regions, that comes next in a snapshot or
+// is under way; nil if there is none.
+func (c *Core) awaited() *Collection {
+	col := c.catalog.byDot[c.boot.last.Collection]
+	if col == nil || col.Settings.Regions == nil || c.boot.phase != bootCopying {
+		return nil
+	}
+	return col
+}
+
+// passOver goes on behind a collection that no other region has: what was in it
+// went with the former stores. It reports true also while a holder has to be waited for.
+func (c *Core) passOver() bool {
+	b, col := &c.boot, c.awaited()
+	if col == nil {
+		return false
+	}
+	holders := c.otherHolders(col.Settings.Regions)
+	gone := c.nowhere(col.Incarnation, holders, &b.nowhere)
+	switch {
+	case !gone && c.linkedWith(holders):
+		return false // nobody that can go on is away
+	case !gone:
+	case b.last.ID != "":
+		c.note(true, "no other region has the rest of a collection that is being copied: the snapshot starts over", "collection", col.Name)
+		c.startOver()
+	default:
+		c.note(true, "no other region has the collection: what was in it is lost", "collection", col.Name, "regions", col.Settings.Regions)
+		b.last = store.DocKey{Collection: crdt.Dot{Replica: col.Incarnation.Replica, Seq: col.Incarnation.Seq + 1}}
+		b.dirty, b.nowhere = true, 0
+	}
+	b.lost = c.uptime
+	return true
+}
+
+// linkedWith reports whether there is a link with each of these peers. That one is
+// silent now and then does not matter: what was sent over it still comes.
+func (c *Core) linkedWith(names []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool {
+		p := c.peers[name]
+		return p == nil || !p.up || !p.greeted
+	})
+}
+
+// nowhere reports whether all these peers, on the links that they have now, tell for
+// long enough that they want something themselves: so do their latest reports, which
+// came that long after all had begun to. since keeps when that was.
+func (c *Core) nowhere(dot crdt.Dot, holders []string, since *time.Duration) bool {
 	var met time.Duration
+	if !c.linkedWith(holders) {
+		*since = 0
+		return false
+	}
 	for _, name := range holders {
 		met = max(met, c.peers[name].met)
 	}
-	return !slices.ContainsFunc(holders, func(name string) bool {
-		p := c.peers[name]
-		return p.reported <= met || !slices.Contains(p.report.Wants, dot)
-	})
+	for _, name := range holders {
+		if p := c.peers[name]; p.reported <= met || !slices.Contains(p.report.Wants, dot) {
+			*since = 0
+			return false
+		}
+	}
+	if *since <= met {
+		*since = max(c.uptime, 1)
+	}
+	return !slices.ContainsFunc(holders, func(name string) bool { return c.peers[name].reported-*since < lossAfter })
 }
 
 // A loss says that changes of a replica to collections with these regions are lost

@@ -1,0 +1,160 @@
+package region_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/memstore"
+	"github.com/meridiandb/meridian/transport/memnet"
+)
+
+// vault makes a collection that a and b hold, with a document.
+func (c *cluster) vault() {
+	c.t.Helper()
+	c.settings("vault", `{"regions":["a","b"]}`)
+	c.put("a", "vault", "old", map[string]any{"n": int64(1)})
+	c.settle(5 * time.Second)
+}
+
+// What nobody has any more is given up also where a link is silent now and then, for
+// longer than one that is taken for dead.
+func TestLostBodyIsGivenUpOverALinkThatIsSilentNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, time.Millisecond, mesh, "a", "b", "c")
+		defer c.stop()
+		c.vault()
+		old := c.stores["a"].Clone()
+		c.net.Cut("a", "b")
+		lost := c.put("a", "vault", "lost", map[string]any{"n": int64(2)})
+		if err := c.regions["c"].Wait(t.Context(), lost.Have); err != nil { // it has the placeholder
+			t.Fatal(err)
+		}
+		c.stops["a"]()
+		c.stores["a"] = old
+		c.net.Heal("a", "b")
+		c.run("a")
+		for end := time.Now().Add(time.Minute); !c.regions["b"].Have().Contains(lost.Dot) || c.regions["a"].Ready() != nil; {
+			if time.Now().After(end) {
+				t.Fatalf("a holds %v, %v; b holds %v", c.regions["a"].Have(), c.regions["a"].Ready(), c.regions["b"].Have())
+			}
+			c.net.SetBoth("a", "b", memnet.Condition{Delay: 2800 * time.Millisecond})
+			time.Sleep(3 * time.Second)
+			c.net.SetBoth("a", "b", memnet.Condition{Delay: time.Millisecond})
+			time.Sleep(3 * time.Second)
+		}
+		c.settle(10 * time.Second)
+		for _, n := range []string{"a", "b"} {
+			c.get(n, "vault", "old")
+			if d := c.get(n, "vault", "lost"); d.View.Exists {
+				t.Errorf("%s has %v", n, d.View.Value)
+			}
+		}
+	})
+}
+
+// A body that a holder still has is not given up, however long the others want it.
+func TestBodyThatAHolderHasIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, time.Millisecond, mesh, "a", "b", "c")
+		defer c.stop()
+		c.vault()
+		c.net.Cut("a", "b")
+		late := c.put("a", "vault", "late", map[string]any{"n": int64(2)})
+		time.Sleep(5 * time.Minute)
+		if c.regions["b"].Have().Contains(late.Dot) {
+			t.Error("b goes on without what it cannot get")
+		}
+		c.net.Heal("a", "b")
+		c.settle(10 * time.Second)
+		c.get("b", "vault", "late")
+	})
+}
+
+// If all that held a collection lose their stores, they do not wait for each other.
+func TestHoldersThatAllLostTheirStoresGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, time.Millisecond, mesh, "a", "b", "c")
+		defer c.stop()
+		c.vault()
+		c.retention = core.Retention{Changes: 1, Age: time.Second}
+		for _, n := range c.names {
+			c.stops[n]()
+			c.run(n)
+		}
+		c.settle(time.Minute)
+		for i := range 20 {
+			c.put("a", "open", fmt.Sprint(i), map[string]any{"n": int64(i)})
+		}
+		time.Sleep(time.Minute) // the logs are cut
+		for _, n := range []string{"a", "b"} {
+			c.stops[n]()
+			c.stores[n] = memstore.New()
+		}
+		for _, n := range []string{"a", "b"} {
+			c.run(n)
+		}
+		c.settle(time.Minute)
+		if d := c.get("a", "vault", "old"); d.View.Exists {
+			t.Errorf("what nobody has is there: %v", d.View.Value)
+		}
+		c.get("a", "open", "7")
+		c.put("b", "vault", "new", map[string]any{"n": int64(1)})
+		c.settle(5 * time.Second)
+		c.get("a", "vault", "new")
+	})
+}
+
+// The only copy of a collection is not given up for a snapshot: it stays readable, and
+// the region behind, until an operator empties its store.
+func TestOnlyCopyIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, time.Millisecond, mesh, "a", "b", "c")
+		defer c.stop()
+		c.retention = core.Retention{Changes: 1, Age: time.Second}
+		for _, n := range c.names {
+			c.stops[n]()
+			c.run(n)
+		}
+		c.settle(time.Minute)
+		for i := range 20 {
+			c.put("b", "open", fmt.Sprint(i), map[string]any{"n": int64(i)})
+		}
+		time.Sleep(time.Minute) // the logs are cut
+		c.stops["a"]()
+		c.stores["a"] = memstore.New()
+		c.net.Cut("a", "b")
+		c.net.Cut("a", "c")
+		c.run("a")
+		time.Sleep(5 * time.Second) // it begins on its own
+		s, err := core.ParseSettings([]byte(`{"regions":["a"]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.regions["a"].PutCollection(t.Context(), core.PutCollection{Name: "vault", Settings: s}); err != nil {
+			t.Fatal(err)
+		}
+		c.put("a", "vault", "1", map[string]any{"n": int64(1)})
+		c.net.Heal("a", "b")
+		c.net.Heal("a", "c")
+		time.Sleep(5 * time.Minute)
+		if !c.get("a", "vault", "1").View.Exists {
+			t.Error("the only copy is gone")
+		}
+		if err := c.regions["a"].Ready(); !errors.Is(err, core.ErrCatchingUp) {
+			t.Errorf("a says %v", err)
+		}
+		if !c.regions["c"].Have().Covers(c.regions["a"].Have()) {
+			t.Error("others do not have what it wrote")
+		}
+		// Emptied, it takes part again.
+		c.stops["a"]()
+		c.stores["a"] = memstore.New()
+		c.run("a")
+		c.settle(time.Minute)
+		c.get("a", "open", "7")
+	})
+}
