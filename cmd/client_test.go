@@ -60,7 +60,7 @@ func TestDocumentCommands(t *testing.T) {
 	}
 
 	must(t, "put", "carts", "c2", `{"tab": "\t", "bell": "\u0007"}`)
-	if out := must(t, "list"); !strings.Contains(out, "carts       document  merge") {
+	if out := must(t, "list"); !strings.Contains(out, "carts       document  merge   all      ") {
 		t.Error(out)
 	}
 	if c := decode[client.Collection](t, must(t, "list", "--json")); c.Name != "carts" || c.Type != "document" {

@@ -185,7 +185,7 @@ func (a *app) listCollections(c *cobra.Command, cl *client.Client, asJSON bool) 
 	if err != nil {
 		return err
 	}
-	tab := newTable("COLLECTION", "TYPE", "POLICY", "CREATED")
+	tab := newTable("COLLECTION", "TYPE", "POLICY", "HELD BY", "CREATED")
 	for _, col := range all {
 		if asJSON {
 			if err := a.printJSON(col.Raw); err != nil {
@@ -197,7 +197,11 @@ func (a *app) listCollections(c *cobra.Command, cl *client.Client, asJSON bool) 
 		if col.Shadowed {
 			name = col.Incarnation + " (another " + col.Name + ")"
 		}
-		tab.add(name, col.Type, strings.Trim(cell(col.Policy), `"`), localTime(col.Created))
+		holders := "all"
+		if len(col.Regions) > 0 {
+			holders = strings.Join(col.Regions, ",")
+		}
+		tab.add(name, col.Type, strings.Trim(cell(col.Policy), `"`), holders, localTime(col.Created))
 	}
 	if asJSON {
 		return nil

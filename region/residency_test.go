@@ -158,3 +158,47 @@ func TestOnlyCopyIsKept(t *testing.T) {
 		c.get("a", "open", "7")
 	})
 }
+
+// A holder that took a snapshot may have nothing but the placeholder of the last change
+// of a replica in its log, as the donor was another region. Who asks it for the body
+// takes a snapshot of its documents.
+func TestBodyThatIsInNoLogComesByASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, time.Millisecond, mesh, "a", "b", "c")
+		defer c.stop()
+		s, err := core.ParseSettings([]byte(`{"regions":["b","c"]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.regions["c"].PutCollection(t.Context(), core.PutCollection{Name: "vault", Settings: s}); err != nil {
+			t.Fatal(err)
+		}
+		c.settle(5 * time.Second)
+		c.retention = core.Retention{Changes: 1, Age: time.Second}
+		for _, n := range c.names {
+			c.stops[n]()
+			c.run(n)
+		}
+		c.settle(time.Minute)
+		for i := range 20 {
+			c.put("c", "open", fmt.Sprint(i), map[string]any{"n": int64(i)})
+		}
+		time.Sleep(10 * time.Second)
+		old := c.stores["c"].Clone()
+		c.put("c", "vault", "last", map[string]any{"n": int64(1)})
+		time.Sleep(time.Minute) // the logs are cut
+		c.stops["b"]()
+		c.stores["b"] = memstore.New()
+		c.run("b")
+		c.settle(time.Minute)
+		c.stops["c"]()
+		c.stores["c"] = old
+		c.run("c")
+		c.settle(time.Minute)
+		for _, n := range []string{"b", "c"} {
+			if !c.get(n, "vault", "last").View.Exists {
+				t.Errorf("%s lost it", n)
+			}
+		}
+	})
+}

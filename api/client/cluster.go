@@ -151,6 +151,8 @@ type Collection struct {
 	Created     string          `json:"created"`
 	Type        string          `json:"type"`
 	Policy      json.RawMessage `json:"policy"`
+	// Regions are the patterns of the names of those that hold it, none if all do.
+	Regions []string `json:"regions,omitempty"`
 	// Shadowed collections are reached by their incarnation: another one, made
 	// concurrently, goes by the name.
 	Shadowed bool `json:"shadowed,omitempty"`

@@ -181,6 +181,9 @@ func (c *Core) acceptResident(peer string, ch *crdt.Change, encoded []byte) bool
 	if !r.HeldBy(c.cfg.Region) || !r.Withheld || r.Lost || c.losses[lossOf(ch)] {
 		return true
 	}
+	if p := c.peers[peer]; p != nil && r.HeldBy(peer) {
+		p.cut = p.cut.With(ch.Dot) // it has that from a snapshot, as the end of a log
+	}
 	known, ok := c.sync.lacks[ch.Dot.Replica]
 	if ok && known.seq <= ch.Dot.Seq && known.seq > c.have.Get(ch.Dot.Replica) {
 		return false
