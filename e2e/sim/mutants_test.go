@@ -204,7 +204,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "ask the application whoever else could", pkg: "region/core",
-		old: "	return c.sync.reachable[0]\n", new: "	return c.cfg.Region\n",
+		old: "		return c.sync.reachable[i]\n", new: "		return c.cfg.Region\n",
 		caught: "checkI07OneArbiter",
 	},
 	{
