@@ -166,6 +166,7 @@ type lack struct {
 	regions []string
 	encoded []byte
 	from    string
+	store   crdt.ReplicaID // that the peer was when it sent this
 	since   time.Duration // uptime since when nobody has it, as far as is known
 	gone    bool          // that is for long enough
 }
@@ -181,7 +182,7 @@ func (c *Core) acceptResident(peer string, ch *crdt.Change, encoded []byte) bool
 	if !r.HeldBy(c.cfg.Region) || !r.Withheld || r.Lost || c.losses[lossOf(ch)] {
 		return true
 	}
-	if p := c.peers[peer]; p != nil && r.HeldBy(peer) {
+	if p := c.peers[peer]; r.HeldBy(peer) {
 		p.cut = p.cut.With(ch.Dot) // it has that from a snapshot, as the end of a log
 	}
 	known, ok := c.sync.lacks[ch.Dot.Replica]
@@ -189,7 +190,7 @@ func (c *Core) acceptResident(peer string, ch *crdt.Change, encoded []byte) bool
 		return false
 	}
 	if _, here := c.inbox.get(ch.Dot); !here {
-		c.sync.lacks[ch.Dot.Replica] = &lack{seq: ch.Dot.Seq, deps: ch.Deps, regions: r.Regions, encoded: encoded, from: peer}
+		c.sync.lacks[ch.Dot.Replica] = &lack{seq: ch.Dot.Seq, deps: ch.Deps, regions: r.Regions, encoded: encoded, from: peer, store: c.peers[peer].linked}
 		c.fetch(crdt.VectorOf(ch.Dot))
 	}
 	return false
@@ -201,6 +202,13 @@ func (c *Core) lacking(r crdt.ReplicaID, seq uint64) *lack {
 		return l
 	}
 	return nil
+}
+
+// forgetFrom drops what a peer itself sent, whole or not, when it was another store
+// than that of a replica. It comes again if any store has it in its log.
+func (c *Core) forgetFrom(peer string, but crdt.ReplicaID) {
+	c.inbox.dropFrom(peer, but)
+	maps.DeleteFunc(c.sync.lacks, func(_ crdt.ReplicaID, l *lack) bool { return l.from == peer && l.store != but })
 }
 
 // otherHolders are the other regions that should have a body: all that are known to
@@ -451,7 +459,7 @@ func (c *Core) takeAsLost(l *lack) error {
 	}
 	c.note(true, "what a change did is lost: no region that should hold it has it, since the store that it was written to is no more",
 		"change", ch.Dot, "region", c.catalog.Region(ch.Dot.Replica), "held by", l.regions)
-	c.inbox.add(pending{change: ch, encoded: encoded, from: l.from}, true)
+	c.inbox.add(pending{ch, encoded, l.from, l.store}, true)
 	return nil
 }
 

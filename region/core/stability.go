@@ -97,7 +97,7 @@ func (c *Core) succeeded(region string, r crdt.ReplicaID) {
 	if p == nil || p.linked.IsZero() || p.linked == r {
 		return
 	}
-	c.inbox.dropFrom(region, r)
+	c.forgetFrom(region, r)
 	if p.told.Contains(crdt.Dot{Replica: r, Seq: 1}) {
 		return
 	}

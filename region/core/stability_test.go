@@ -122,7 +122,7 @@ func (n *node) step(events ...core.Event) {
 			n.out[s.Peer] = append(n.out[s.Peer], s.Message)
 		}
 		for _, s := range fx.Streams {
-			for m, err := range core.CatchUp(n.st.Snapshot(), s.ID, s.Spans) {
+			for m, err := range core.CatchUp(n.st.Snapshot(), s.Peer, s.ID, s.Spans) {
 				if err != nil {
 					n.w.t.Fatal(err)
 				}

@@ -280,7 +280,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		p.have = crdt.Vector{}
 		p.uncount()
 	}
-	c.inbox.dropFrom(p.name, h.Replica)
+	c.forgetFrom(p.name, h.Replica)
 	p.linked = h.Replica
 	p.report.Have, p.have, p.told = h.Have, h.Have, h.Have
 	p.report.Digest = digest.Digest{} // it is of another vector
