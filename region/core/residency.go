@@ -167,8 +167,8 @@ type lack struct {
 	encoded []byte
 	from    string
 	store   crdt.ReplicaID // that the peer was when it sent this
-	since   time.Duration // uptime since when nobody has it, as far as is known
-	gone    bool          // that is for long enough
+	since   time.Duration  // uptime since when nobody has it, as far as is known
+	gone    bool           // that is for long enough
 }
 
 // lossAfter is for how long all holders have to say that they want a body before
