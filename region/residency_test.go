@@ -108,6 +108,34 @@ func TestHoldersThatAllLostTheirStoresGoOn(t *testing.T) {
 	})
 }
 
+// A region that has met no other does not know who is to hold a collection, and that it
+// will not need a snapshot, which would delete it.
+func TestCollectionsOfSomeRegionsAreMadeAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, time.Millisecond, mesh, "a", "b")
+		defer c.stop()
+		c.stops["a"]()
+		c.stores["a"] = memstore.New()
+		c.net.Cut("a", "b")
+		c.run("a")
+		time.Sleep(5 * time.Second) // it begins on its own
+		c.put("a", "open", "1", map[string]any{"n": int64(1)})
+		s, err := core.ParseSettings([]byte(`{"regions":["a"]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := core.PutCollection{Name: "vault", Settings: s}
+		if _, err := c.regions["a"].PutCollection(t.Context(), put); !errors.Is(err, core.ErrCatchingUp) {
+			t.Errorf("alone it says %v", err)
+		}
+		c.net.Heal("a", "b")
+		c.settle(time.Minute)
+		if _, err := c.regions["a"].PutCollection(t.Context(), put); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // The only copy of a collection is not given up for a snapshot: it stays readable, and
 // the region behind, until an operator empties its store.
 func TestOnlyCopyIsKept(t *testing.T) {
@@ -120,16 +148,6 @@ func TestOnlyCopyIsKept(t *testing.T) {
 			c.run(n)
 		}
 		c.settle(time.Minute)
-		for i := range 20 {
-			c.put("b", "open", fmt.Sprint(i), map[string]any{"n": int64(i)})
-		}
-		time.Sleep(time.Minute) // the logs are cut
-		c.stops["a"]()
-		c.stores["a"] = memstore.New()
-		c.net.Cut("a", "b")
-		c.net.Cut("a", "c")
-		c.run("a")
-		time.Sleep(5 * time.Second) // it begins on its own
 		s, err := core.ParseSettings([]byte(`{"regions":["a"]}`))
 		if err != nil {
 			t.Fatal(err)
@@ -138,8 +156,14 @@ func TestOnlyCopyIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.put("a", "vault", "1", map[string]any{"n": int64(1)})
-		c.net.Heal("a", "b")
-		c.net.Heal("a", "c")
+		old := c.stores["a"].Clone()
+		for i := range 20 {
+			c.put("b", "open", fmt.Sprint(i), map[string]any{"n": int64(i)})
+		}
+		time.Sleep(time.Minute) // the logs are cut
+		c.stops["a"]()
+		c.stores["a"] = old
+		c.run("a")
 		time.Sleep(5 * time.Minute)
 		if !c.get("a", "vault", "1").View.Exists {
 			t.Error("the only copy is gone")

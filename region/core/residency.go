@@ -127,6 +127,16 @@ func (c *Collection) CheckHeld(region string, members []string) error {
 
 func (c *Core) checkHeld(col *Collection) error { return col.CheckHeld(c.cfg.Region, c.members) }
 
+// knowsHolders refuses a collection that not all regions hold where it is not known
+// yet who the members are: what is in it would be here alone, and if it turns out
+// that this region needs a snapshot, that would delete it.
+func (c *Core) knowsHolders(col *Collection) error {
+	if col.Settings.Regions == nil || c.synced {
+		return nil
+	}
+	return fmt.Errorf("%w: this region has met no other yet, so it is not known who holds the collection", ErrCatchingUp)
+}
+
 // checkResidency says whether this region may take a write: it holds all of the
 // collections, and the same regions as it do.
 func (c *Core) checkResidency(w *Write) error {

@@ -320,6 +320,9 @@ func (c *Core) putCollection(p PutCollection) (CollectionReceipt, error) {
 		if err := c.checkHeld(col); err != nil {
 			return CollectionReceipt{}, err
 		}
+		if err := c.knowsHolders(col); err != nil {
+			return CollectionReceipt{}, err
+		}
 		if err := c.createCollection(col); err != nil {
 			return CollectionReceipt{}, err
 		}
