@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiandb/meridian/e2e/cluster"
 	"github.com/meridiandb/meridian/e2e/history"
 	"github.com/meridiandb/meridian/e2e/relay"
+	"github.com/meridiandb/meridian/transport/certs"
 )
 
 const (
@@ -83,8 +85,7 @@ func (x *chaos) misfortune() {
 	onLinks, onProcesses, hold := x.rand.IntN(4) > 0, x.rand.IntN(2) > 0, x.draw(minFault, maxFault)
 	possible := slices.DeleteFunc(slices.Clone(linkFaults), func(f linkFault) bool { return !x.net.can(f.worst) })
 	what, link := "links are up", x.rand.IntN(len(possible))
-	processes := slices.DeleteFunc(slices.Clone(processFaults), func(f processFault) bool { return f.once && len(x.nodes) == len(x.c.Nodes) })
-	process, heal := x.rand.IntN(len(processes)), x.rand.IntN(3) > 0
+	heal := x.rand.IntN(3) > 0
 	if onLinks {
 		f := possible[link]
 		linked := nodes
@@ -97,7 +98,7 @@ func (x *chaos) misfortune() {
 		x.awaitWrites(what, nodes...)
 	}
 	if onProcesses {
-		f := processes[process]
+		f := x.nextProcessFault()
 		x.rand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 		x.faults[f.name]++
 		f.do(x, nodes, what+", and "+f.name, hold)
@@ -107,6 +108,21 @@ func (x *chaos) misfortune() {
 	x.awaitWrites(what, nodes...)
 	if heal {
 		x.heal()
+	}
+}
+
+// nextProcessFault deals the faults of processes out like cards: all come up
+// before one does again.
+func (x *chaos) nextProcessFault() processFault {
+	for {
+		if len(x.deck) == 0 {
+			x.deck = slices.Clone(processFaults)
+			x.rand.Shuffle(len(x.deck), func(i, j int) { x.deck[i], x.deck[j] = x.deck[j], x.deck[i] })
+		}
+		f := x.deck[0]
+		if x.deck = x.deck[1:]; f.can == nil || f.can(x) {
+			return f
+		}
 	}
 }
 
@@ -128,8 +144,11 @@ func (x *chaos) draw(from, to time.Duration) time.Duration {
 type processFault struct {
 	name string
 	do   func(x *chaos, nodes []*cluster.Node, what string, hold time.Duration)
-	once bool // it makes no sense any more when the newcomer has joined
+	can  func(x *chaos) bool // whether it makes sense now; nil if it always does
 }
+
+// diskFull is the fault that needs a file system of its own.
+const diskFull = "disk full"
 
 var processFaults = []processFault{
 	{name: "kill -9", do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
@@ -194,11 +213,71 @@ var processFaults = []processFault{
 			n.AwaitReady(x.t)
 		}
 	}},
-	{name: "region joins", once: true, do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+	{name: "region joins", can: (*chaos).alone, do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
 		x.join(n[0], n[1])
 		x.awaitWrites(what, n...)
 		x.pass(hold)
 	}},
+	{name: "certificate renewed", do: func(x *chaos, n []*cluster.Node, what string, hold time.Duration) {
+		renew(x.t, x.c, n[0], certs.DefaultRegionValidity)
+		x.restart(n[1]) // their handshake is with the new one
+		x.awaitWrites(what, n...)
+		x.pass(hold)
+	}},
+	{name: "certificate expires", do: (*chaos).expire},
+	{name: diskFull, can: func(x *chaos) bool { return x.disk != nil }, do: (*chaos).fillDisk},
+}
+
+func (x *chaos) restart(n *cluster.Node) {
+	n.Kill(x.t)
+	n.Start(x.t)
+	n.AwaitReady(x.t)
+}
+
+// expire lets the certificate of a region run out, whose links break because it
+// or another region starts anew, and gives it a new one.
+func (x *chaos) expire(n []*cluster.Node, what string, hold time.Duration) {
+	const loud = "certificate is out of its time"
+	said := strings.Count(n[0].Log(), loud)
+	renew(x.t, x.c, n[0], time.Millisecond)
+	again := x.rand.IntN(2)
+	x.restart(n[again])
+	if again == 0 && strings.Count(n[0].Log(), loud) == said {
+		x.t.Errorf("%s does not say that its certificate has run out", n[0].Region)
+	}
+	x.awaitWrites(what, n...)
+	x.pass(hold)
+	renew(x.t, x.c, n[0], certs.DefaultRegionValidity)
+}
+
+// fillDisk leaves one region no room. It refuses writes, with 507, and goes on
+// reading; the others do without it. It goes on when there is room, or is killed
+// before and started again.
+func (x *chaos) fillDisk(nodes []*cluster.Node, what string, hold time.Duration) {
+	full, probe := x.disk.node, 0
+	free := x.disk.fill(x.t)
+	cluster.Await(x.t, converged, full.Region+" to refuse writes while "+what, func() (bool, string) {
+		probe++
+		res := full.Must(x.t, cluster.PutRequest(inDocs, "probe", fmt.Sprintf(`{"n":%d}`, probe)),
+			http.StatusOK, http.StatusCreated, http.StatusServiceUnavailable, http.StatusInsufficientStorage)
+		return res.Status == http.StatusInsufficientStorage, res.Text()
+	})
+	from := time.Now()
+	x.awaitWrites(what, slices.DeleteFunc(slices.Clone(nodes), func(n *cluster.Node) bool { return n == full })...)
+	x.pass(hold)
+	full.Get(x.t, inDocs, keyOf(history.Set, 0))
+	if x.acked[full.Region].after(from) {
+		x.t.Errorf("%s acknowledges writes on a full disk", full.Region)
+	}
+	kill := x.rand.IntN(2) == 0
+	if kill {
+		full.Kill(x.t)
+	}
+	free()
+	if kill {
+		full.Start(x.t)
+		full.AwaitReady(x.t)
+	}
 }
 
 // join has a region that others may not reach add the newcomer, which knows one
@@ -215,6 +294,9 @@ func (x *chaos) join(by, via *cluster.Node) {
 		Method: http.MethodPost, Path: "/v1/cluster/regions/" + newRegion, Body: fmt.Sprintf(`{"address":%q}`, x.newcomer.PeerAddr),
 	}, http.StatusOK, http.StatusCreated)
 }
+
+// alone reports whether the newcomer has not joined yet.
+func (x *chaos) alone() bool { return len(x.nodes) < len(x.c.Nodes) }
 
 // joins reports whether the newcomer has been started and is not among the nodes.
 func (x *chaos) joins() bool { return x.newcomer.Running() && !slices.Contains(x.nodes, x.newcomer) }

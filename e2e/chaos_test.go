@@ -78,8 +78,10 @@ type chaos struct {
 	// from the round after it has joined.
 	nodes    []*cluster.Node
 	newcomer *cluster.Node
+	disk     *fillable // of one region; nil if there can be none here
 	net      misfortunes
-	rand     *rand.Rand // of the schedule of faults
+	rand     *rand.Rand     // of the schedule of faults
+	deck     []processFault // that are still to come before one comes again
 
 	rec     *history.Recorder
 	path    string
@@ -168,6 +170,7 @@ func startChaos(t *testing.T, net misfortunes, o cluster.Options, seed uint64, d
 	})
 	o.Prepare = func(c *cluster.Cluster) {
 		x.nodes = slices.Clone(c.Nodes)
+		x.disk = newFillable(t, x.nodes[x.rand.IntN(len(x.nodes))])
 		for _, n := range c.Nodes {
 			x.prepare(n, c.Others(n)...)
 		}
@@ -255,11 +258,11 @@ func (x *chaos) run(d time.Duration) {
 	if err := x.rec.Close(); err != nil {
 		x.t.Fatal(err)
 	}
-	x.judge(docs)
+	x.judge(docs, d)
 }
 
 // judge runs the checkers and prints the figures.
-func (x *chaos) judge(docs int) {
+func (x *chaos) judge(docs int, d time.Duration) {
 	ops, err := history.Load(x.path)
 	if err != nil {
 		x.t.Fatal(err)
@@ -289,6 +292,11 @@ func (x *chaos) judge(docs int) {
 	x.t.Logf("%d rounds, converged after the last heal: %v; checked in %v", len(x.converge), x.converge, checked.Round(time.Millisecond))
 	if results[history.OK] == 0 || total == 0 || packets.Delivered == 0 {
 		x.t.Error("nothing has happened: the test shows nothing")
+	}
+	for _, f := range processFaults {
+		if d >= longChaos && x.faults[f.name] == 0 && (f.name != diskFull || x.disk != nil) {
+			x.t.Errorf("%q has never happened", f.name)
+		}
 	}
 }
 

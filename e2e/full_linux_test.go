@@ -19,17 +19,29 @@ const diskSize = 400 << 20
 // smallDisk mounts a file system of its own in memory.
 func smallDisk(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", diskSize)); err != nil {
-		t.Skipf("NOT TESTED: a region whose disk is full; mounting a small file system needs root: %v", err)
+	dir, err := mountInMemory(t, diskSize)
+	if err != nil {
+		t.Skipf("NOT TESTED: a region whose disk is full: %v", err)
+	}
+	return dir
+}
+
+// mountInMemory mounts a file system of so many bytes, until the test ends.
+func mountInMemory(t *testing.T, size int64) (dir string, err error) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, sizeOption(size)); err != nil {
+		return "", fmt.Errorf("mounting a small file system needs root: %w", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Errorf("unmount: %v", err)
 		}
 	})
-	return dir
+	return dir, nil
 }
+
+func sizeOption(bytes int64) string { return fmt.Sprintf("size=%d", bytes) }
 
 // occupy takes all space but what is to be left, and returns what gives it back.
 func occupy(t *testing.T, dir string, left int64) (free func()) {
