@@ -29,6 +29,12 @@ func (c *Core) join() error {
 	return nil
 }
 
+// caughtUp reports whether this replica holds what others had when it met them, and has
+// announced itself.
+func (c *Core) caughtUp() bool {
+	return !c.boot.apart() && c.announced && c.met && c.have.Covers(c.owed())
+}
+
 // vouched reports whether this replica holds a report of a settled store that
 // contains its first change: whatever counts as stable anywhere without
 // regard to this replica is below that. All members together can vouch though

@@ -156,11 +156,16 @@ func (c *Core) Pending() []string { return c.pending }
 // regroup brings the peers in line with who is a member. A region that has to
 // catch up keeps to those that it began with, and those from whom alone it can
 // get what not all regions hold: not all members are known to it,
-// and it must not be the one that a newcomer catches up with.
+// and it must not be the one that a newcomer catches up with. Once it has caught up it
+// may be that all members have to vouch for each other, those included that nobody has
+// let in yet.
 func (c *Core) regroup() {
 	names := c.cfg.Members
 	if !c.synced || c.boot.apart() {
 		names = slices.Concat(names, c.members, c.heldWith())
+		if c.caughtUp() {
+			names = slices.AppendSeq(names, maps.Keys(c.catalog.members))
+		}
 	} else if len(c.catalog.members) > 0 {
 		names = append(slices.Collect(maps.Keys(c.catalog.members)), c.cfg.Region)
 	}

@@ -257,6 +257,38 @@ func TestI12_ClusterThatWasPutBackGoesOn(t *testing.T) {
 	}
 }
 
+// Those who wait for each other link with all members, also with one that the stores were
+// put back to before anybody had met it.
+func TestI12_ClusterThatWasPutBackMeetsWhoWasAdded(t *testing.T) {
+	w := newCluster(t, "a", "b", "c")
+	w.run(3 * time.Second)
+	if rep := w.nodes["a"].ask(core.AddRegion{Region: "d", Address: "d:1"}); rep.Err != nil {
+		t.Fatal(rep.Err)
+	}
+	w.run(2 * time.Second)
+	images := map[string]*memstore.Store{}
+	for name, n := range w.nodes {
+		images[name] = n.st.Clone()
+	}
+	for _, n := range w.sorted() {
+		for _, o := range w.sorted() {
+			w.unlink(n, o)
+		}
+	}
+	for _, n := range w.sorted() {
+		n.start(images[n.name])
+	}
+	w.run(3 * time.Second)
+	if err := w.nodes["a"].fx.Writable; !errors.Is(err, core.ErrCatchingUp) || !strings.Contains(err.Error(), "or all have: d") {
+		t.Errorf("a does not wait for d: %v", err)
+	}
+	w.add("d", "a", "d")
+	w.run(3 * time.Second)
+	for _, n := range w.sorted() {
+		n.write("y-" + n.name)
+	}
+}
+
 // Otherwise a store that is lost, with the addition, could leave somebody in the
 // cluster of whom nobody knows.
 func TestI12_NewRegionIsLetInOnceMostKnowOfIt(t *testing.T) {
