@@ -19,8 +19,17 @@ import (
 	"github.com/meridiandb/meridian/transport/memnet"
 )
 
-// benchServer is a Server over a region that keeps its documents in memory.
+// benchServer is a liveServer until the benchmark ends.
 func benchServer(b *testing.B) *Server {
+	b.Helper()
+	s, stop := liveServer(b)
+	b.Cleanup(stop)
+	return s
+}
+
+// liveServer is a Server over a region that keeps its documents in memory, in
+// earnest time.
+func liveServer(b testing.TB) (s *Server, stop func()) {
 	b.Helper()
 	tr, err := memnet.New(memnet.Options{}).Transport("us-east", transport.Config{})
 	if err != nil {
@@ -30,24 +39,22 @@ func benchServer(b *testing.B) *Server {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.Context())
+	ctx, cancel := context.WithCancel(context.Background()) // fuzzing goes on with it after the test that made it
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = r.Run(ctx)
 	}()
-	b.Cleanup(func() {
-		cancel()
-		<-done
-	})
 	for r.Ready() != nil {
 		time.Sleep(time.Millisecond)
 	}
-	s, err := NewServer(Config{Region: r})
-	if err != nil {
+	if s, err = NewServer(Config{Region: r}); err != nil {
 		b.Fatal(err)
 	}
-	return s
+	return s, func() {
+		cancel()
+		<-done
+	}
 }
 
 // discard is a ResponseWriter that costs little.
