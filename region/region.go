@@ -242,11 +242,18 @@ func (o *owner) run() error {
 	}
 }
 
+// waitsForRoom reports whether nothing is tried yet because the disk was full. A
+// clock that was set back since makes that no longer.
+func (o *owner) waitsForRoom() bool {
+	left := o.full.Sub(o.cfg.Clock())
+	return left > 0 && left <= fullRetry
+}
+
 // collect waits for something to do and takes what there is, up to a bound.
 // While the disk is full it answers writes at once and leaves messages where they are.
 func (o *owner) collect(tick <-chan time.Time) []core.Event {
 	inbound, called := o.events, o.calls.called
-	if o.cfg.Clock().Before(o.full) {
+	if o.waitsForRoom() {
 		inbound, called = nil, nil
 	}
 	var events []core.Event
@@ -293,7 +300,7 @@ func (o *owner) collect(tick <-chan time.Time) []core.Event {
 }
 
 func (o *owner) admit(events []core.Event, s submission) []core.Event {
-	if _, inspect := s.ask.(core.Inspect); !inspect && o.cfg.Clock().Before(o.full) {
+	if _, inspect := s.ask.(core.Inspect); !inspect && o.waitsForRoom() {
 		s.reply <- core.Reply{Err: o.fullErr}
 		return events
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,8 @@ type cluster struct {
 	log     *slog.Logger
 	// retention of regions that are started from now on.
 	retention core.Retention
+	// clock is that of regions that are started from now on; nil is the bubble's.
+	clock func() time.Time
 	// callback is the function "app" of every region.
 	callback func(region string, q conflict.Question) (conflict.Answer, error)
 }
@@ -96,7 +99,7 @@ func (c *cluster) run(name string) {
 	c.metrics[name] = prometheus.NewRegistry()
 	r, err := region.New(region.Config{
 		Region: name, Cluster: "test", Peers: peers, Topology: c.spec, Logger: c.log, Metrics: c.metrics[name],
-		Callbacks: c.functions(name), Retention: c.retention,
+		Callbacks: c.functions(name), Retention: c.retention, Clock: c.clock,
 	}, c.stores[name], tr)
 	if err != nil {
 		c.t.Fatal(err)
@@ -445,6 +448,33 @@ func TestI03_FailedCommitIsNotAcknowledged(t *testing.T) {
 		after := c.put("a", "things", "1", map[string]any{"n": int64(3)})
 		if after.Dot.Seq != before.Dot.Seq+1 {
 			t.Errorf("after %v comes %v", before.Dot, after.Dot)
+		}
+		c.settle(5 * time.Second)
+	})
+}
+
+// A region whose clock is set back, after its disk was full, takes writes again
+// when it would have.
+func TestClockSetBackDoesNotKeepTheDiskFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, 10*time.Millisecond, mesh, "a", "b")
+		defer c.stop()
+		c.stops["a"]()
+		var offset atomic.Int64
+		c.clock = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		c.run("a")
+		c.settle(5 * time.Second)
+		c.stores["a"].FailNext(memstore.Fault{Err: store.ErrFull})
+		write := core.Write{Docs: []core.DocWrite{{
+			Collection: "things", ID: "1", Edit: crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{}},
+		}}}
+		if _, err := c.regions["a"].Write(t.Context(), write); !errors.Is(err, store.ErrFull) {
+			t.Fatalf("error %v", err)
+		}
+		offset.Store(-int64(time.Hour))
+		time.Sleep(2 * time.Second)
+		if _, err := c.regions["a"].Write(t.Context(), write); err != nil {
+			t.Error(err)
 		}
 		c.settle(5 * time.Second)
 	})
