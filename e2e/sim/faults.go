@@ -9,6 +9,7 @@ import (
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/memstore"
 	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/topology"
 )
 
 // perform carries out an action of the schedule.
@@ -281,12 +282,12 @@ func (n *node) unmute() {
 // corrupt changes a byte of a stored document, of which no other region's copy is
 // damaged.
 func (w *world) corrupt(n *node, r *rand.Rand) {
-	if !n.up || n.busy || n.core == nil || n.mute || n.copying || w.calm {
+	if !n.up || n.busy || n.core == nil || n.mute || n.copying || w.calm || !w.linksAll() && !w.goesOn() {
 		return
 	}
 	var able []doc
 	for _, k := range n.documents() {
-		if _, visible := n.digests[k]; visible && !k.Collection.IsZero() && w.held(k, n) &&
+		if _, visible := n.digests[k]; visible && !k.Collection.IsZero() && w.held(k, n, nil) &&
 			!slices.ContainsFunc(w.nodes, func(o *node) bool { return o.broken[k] }) {
 			able = append(able, k)
 		}
@@ -318,10 +319,12 @@ func (n *node) breaks(k doc) {
 	n.broken[k] = true
 }
 
-// held reports whether there is a good copy of a document, not counting some regions.
-func (w *world) held(k doc, but ...*node) bool {
+// held reports whether there is a good copy of a document, but for that of a region, that
+// can be brought up to date without the log of one that is to be lost. A copy that cannot
+// goes when its region takes a snapshot: nobody has what was written since.
+func (w *world) held(k doc, but, lost *node) bool {
 	return slices.ContainsFunc(w.nodes, func(o *node) bool {
-		if slices.Contains(but, o) || o.mute || o.copying || o.broken[k] {
+		if o == but || o.mute || o.copying || o.broken[k] || !w.follows(o, lost) {
 			return false
 		}
 		record, err := o.store.Doc(k)
@@ -329,12 +332,64 @@ func (w *world) held(k doc, but ...*node) bool {
 	})
 }
 
+// follows reports whether the logs, but for that of a region, reach back to what another
+// one holds, and go on to.
+func (w *world) follows(n, lost *node) bool {
+	for _, o := range w.nodes {
+		if o != n && o.takesForFormer(n) {
+			return false // it may cut its log by what that told
+		}
+		for r, seq := range o.have.All() {
+			from := crdt.Dot{Replica: r, Seq: n.have.Get(r) + 1}
+			if o != lost && from.Seq <= seq && !slices.ContainsFunc(w.nodes, func(x *node) bool {
+				return x != lost && !x.copying && x.logs(from, n)
+			}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// takesForFormer reports whether a region has not heard yet of the store that another one
+// has now, but of one before.
+func (n *node) takesForFormer(o *node) bool {
+	return slices.ContainsFunc(n.peers, func(p core.PeerStatus) bool {
+		return p.Region == o.name && !p.Replica.IsZero() && p.Replica != o.replica
+	})
+}
+
+// logs reports whether a region has a change in its log, as another one is to hold it.
+func (n *node) logs(d crdt.Dot, to *node) bool {
+	for l, err := range n.store.Log(d.Replica, d.Seq, d.Seq) {
+		if err != nil {
+			return false
+		}
+		ch, _, err := crdt.DecodeChange(l.Change)
+		return err == nil && (ch.Residency == nil || !ch.Residency.Withheld || !ch.Residency.HeldBy(to.name))
+	}
+	return false
+}
+
+// linksAll reports whether each region is linked with all others, so that it can have
+// the log of any.
+func (w *world) linksAll() bool {
+	return w.sc.spec.Kind == topology.Mesh && !w.sc.faults[Topology]
+}
+
+// goesOn reports whether no region has to take a snapshot. The log of one that does begins
+// behind what others hold, and cuts those off who are linked with nobody else: then they
+// take a snapshot, too, and copies of theirs are lost that are damaged elsewhere.
+func (w *world) goesOn() bool {
+	return !slices.ContainsFunc(w.nodes, func(n *node) bool { return n.mute || n.copying || !w.follows(n, nil) })
+}
+
 // spares reports whether a region's store can be replaced without the last good
 // copy of a document being lost.
 func (w *world) spares(n *node) bool {
 	for _, o := range w.nodes {
 		for k := range o.broken {
-			if !w.held(k, n) {
+			if !w.linksAll() || !w.held(k, n, n) {
 				return false
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -18,7 +17,10 @@ import (
 // of one of them, while writes go on there (I12). First it waits until the donor
 // holds all that it holds itself, so that nothing is lost with the old
 // documents; then it clears its store, copies documents in the order of their
-// keys, and goes on with the log.
+// keys, and goes on with the log. A region that has documents does so only once it
+// has heard, of all that it should be linked with, that their logs do not do: what it
+// gives up may be the last whole copies of documents that are damaged elsewhere, which
+// the log of another region would bring up to date.
 //
 // An interruption does not start the copy over: it goes on behind the last
 // document, at the vector that a donor, any donor, has by then. So the documents
@@ -168,46 +170,6 @@ func (b *bootstrap) end() crdt.Vector {
 // apart reports whether nothing but a snapshot may be taken in.
 func (b *bootstrap) apart() bool { return b.phase == bootClearing || b.phase == bootCopying }
 
-// needSnapshot begins to take one, if there is a peer that can give it.
-func (c *Core) needSnapshot() {
-	if c.fenced != "" || c.suspect != "" {
-		return // it has to be clear first what this store is
-	}
-	name := c.donor(c.have)
-	if name == "" || !c.bodiesElsewhere() {
-		return // its log has to get there first
-	}
-	c.note(true, "the logs of the other regions begin behind what this region holds: it takes a snapshot", "peer", name, "have", c.have)
-	c.startOver()
-}
-
-// bodiesElsewhere reports whether of each collection that not all regions hold some
-// other holder that can be asked has all that is here: a donor that does not hold
-// it has placeholders.
-func (c *Core) bodiesElsewhere() bool {
-	for _, dot := range c.catalog.resident {
-		col := c.catalog.byDot[dot]
-		if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {
-			continue
-		}
-		if !slices.ContainsFunc(c.otherHolders(col.Settings.Regions), func(name string) bool {
-			p := c.peers[name]
-			return p != nil && c.hears(p) && p.told.Covers(c.have)
-		}) {
-			if c.uptime >= c.boot.tell {
-				c.boot.tell = c.uptime + onlyCopyEvery
-				c.note(true, "a snapshot is needed, and would delete the only copy of a collection: it waits until another region that holds it has all of it; "+
-					"if there is none, export the collection and empty this store", "collection", col.Name, "regions", col.Settings.Regions)
-			}
-			return false
-		}
-	}
-	return true
-}
-
-// onlyCopyEvery is how often it is said that the only copy of something is here.
-const onlyCopyEvery = time.Minute
-
 func (c *Core) startOver() {
 	c.boot = bootstrap{phase: bootClearing, base: c.boot.base, dirty: true, since: c.uptime, lost: c.uptime}
 	for _, r := range c.inbox.replicas() {
@@ -219,25 +181,6 @@ func (c *Core) startOver() {
 	c.trim = newTrimQueue(c.cfg.Limits.TrimQueue)
 	clear(c.repair.damaged) // all documents are replaced
 }
-
-// donor picks a peer that can give a snapshot, or go on with it, and is known to hold all of v.
-func (c *Core) donor(v crdt.Vector) string {
-	best, next := "", c.catalog.byDot[c.boot.last.Collection]
-	for _, name := range c.peerNames() {
-		p := c.peers[name]
-		if next != nil && c.boot.phase == bootCopying && !next.Settings.HeldBy(name) {
-			continue
-		}
-		if c.hears(p) && p.speaks(versionSnapshot) && p.told.Covers(v) && (best == "" || best == c.boot.failed) {
-			best = name
-		}
-	}
-	return best
-}
-
-// versionSnapshot is the first version of the vocabulary that has Behind,
-// SnapshotRequest and SnapshotPart.
-const versionSnapshot = 6
 
 // bootstrap does what is due for a snapshot that is being taken.
 func (c *Core) bootstrap() error {
@@ -283,12 +226,16 @@ func (c *Core) askSnapshot() {
 	if resume {
 		q.Have, q.Resume, q.After = b.base, true, wire.DocKey(b.last)
 	}
-	name := c.donor(q.Have)
+	name := c.donor(q.Have, func(p *peer) bool { return !c.have.Covers(p.told) })
+	if name == "" || name == b.failed {
+		// What was given up can be had again, too, of one that holds no more.
+		name = cmp.Or(c.donor(q.Have, anyPeer), name)
+	}
 	switch {
 	case name != "":
 	case resume && c.passOver():
 		return
-	case resume && c.uptime-b.lost >= MaxBaseLost && c.donor(c.have) != "":
+	case resume && c.uptime-b.lost >= MaxBaseLost && c.donor(c.have, anyPeer) != "":
 		c.note(true, "nobody can go on with the snapshot that was begun: it starts over", "documents", b.docs)
 		c.startOver()
 		return

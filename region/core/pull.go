@@ -57,7 +57,8 @@ func (c *Core) pull() {
 	if c.boot.apart() {
 		return
 	}
-	wanted, behind := map[string][]crdt.Span{}, false
+	wanted := map[string][]crdt.Span{}
+	var missing []crdt.Dot // of which no log has the change
 	for _, r := range c.known() {
 		span, ok := c.wanted(r)
 		if !ok {
@@ -66,11 +67,11 @@ func (c *Core) pull() {
 		if name := c.supplier(r, span); name != "" {
 			wanted[name] = append(wanted[name], span)
 		} else if c.isCut(r, span.From) {
-			behind = true
+			missing = append(missing, crdt.Dot{Replica: r, Seq: span.From})
 		}
 	}
-	if behind || c.strangers() {
-		c.needSnapshot()
+	if missing = append(missing, c.strangers()...); len(missing) > 0 {
+		c.needSnapshot(missing)
 		if c.boot.apart() {
 			return
 		}

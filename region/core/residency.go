@@ -244,17 +244,19 @@ func (c *Core) newcomer() bool {
 	return true
 }
 
-// strangers reports whether a newcomer lacks a body that none of those that it knows has.
-func (c *Core) strangers() bool {
+// strangers lists the changes whose bodies a newcomer lacks, and none of those has that
+// it knows.
+func (c *Core) strangers() []crdt.Dot {
 	if len(c.sync.lacks) == 0 || !c.newcomer() {
-		return false
+		return nil
 	}
-	for _, l := range c.sync.lacks {
-		if l.gone {
-			return true
+	var out []crdt.Dot
+	for _, r := range slices.SortedFunc(maps.Keys(c.sync.lacks), crdt.ReplicaID.Compare) {
+		if l := c.sync.lacks[r]; l.gone {
+			out = append(out, crdt.Dot{Replica: r, Seq: l.seq})
 		}
 	}
-	return false
+	return out
 }
 
 // heldWith are the members that hold something with this region that not all hold.

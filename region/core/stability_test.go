@@ -22,6 +22,9 @@ type cluster struct {
 	nodes map[string]*node
 	ids   byte
 	down  map[[2]string]bool // pairs without a link, in the order of names
+	keep  core.Retention     // of stores that are started
+	// snapshots are those that were asked for, who of whom.
+	snapshots [][2]string
 }
 
 type node struct {
@@ -65,7 +68,7 @@ func (n *node) startAs(st *memstore.Store, continuous bool) {
 			n.w.ids++
 			return crdt.ReplicaID{15: n.w.ids}
 		},
-		Discontinuous: !continuous,
+		Discontinuous: !continuous, Retention: n.w.keep,
 	}, st)
 	if err != nil {
 		n.w.t.Fatal(err)
@@ -122,8 +125,13 @@ func (n *node) step(events ...core.Event) {
 			n.out[s.Peer] = append(n.out[s.Peer], s.Message)
 		}
 		for _, s := range fx.Streams {
-			for m, err := range core.CatchUp(n.st.Snapshot(), s.Peer, s.ID, s.Spans) {
-				if err != nil {
+			answer := core.CatchUp(n.st.Snapshot(), s.Peer, s.ID, s.Spans)
+			if s.Snapshot != nil {
+				n.w.snapshots = append(n.w.snapshots, [2]string{s.Peer, n.name})
+				answer = core.Snapshot(n.st.Snapshot(), n.name, s.Peer, *s.Snapshot, 0, core.SnapshotBytes)
+			}
+			for m, err := range answer {
+				if err != nil && s.Snapshot == nil { // it says itself why it cannot be had
 					n.w.t.Fatal(err)
 				}
 				n.out[s.Peer] = append(n.out[s.Peer], m)

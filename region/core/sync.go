@@ -35,12 +35,14 @@ type peer struct {
 	have crdt.Vector
 	// told is what it told itself, on its link: what it is asked for. Others may
 	// know more of it than can be had of it, if the link is cut.
-	told   crdt.Vector
-	cut    crdt.Vector   // what its log is known not to have any more
-	heard  time.Duration // uptime at the last message on the link
-	news   time.Time     // last news of it, over any path
-	newsAt time.Duration // uptime then
-	warned time.Duration // uptime when it was last said that it is away, 0 if it was not
+	told crdt.Vector
+	cut  crdt.Vector // what its log is known not to have any more
+	// awaited says that its log was waited for since the last link.
+	awaited bool
+	heard   time.Duration // uptime at the last message on the link
+	news    time.Time     // last news of it, over any path
+	newsAt  time.Duration // uptime then
+	warned  time.Duration // uptime when it was last said that it is away, 0 if it was not
 	// met is the uptime at which it greeted on this link, reported that of the last
 	// report that it made itself.
 	met, reported time.Duration
@@ -119,7 +121,7 @@ func (c *Core) linkUp(name string) {
 		c.close(name, fmt.Errorf("%w yet: %s", ErrNotMember, name))
 		return
 	}
-	p.up, p.greeted, p.lost = true, false, crdt.Dot{}
+	p.up, p.greeted, p.awaited, p.lost = true, false, false, crdt.Dot{}
 	p.heard = c.uptime
 	tips, err := c.tips()
 	if err != nil {
