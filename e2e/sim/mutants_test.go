@@ -266,7 +266,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "fixed: keep what a store had sent before it was put back", pkg: "region/core",
-		old: "	c.inbox.dropFrom(region, r)\n", new: "",
+		old: "	c.forgetFrom(region, r)\n", new: "",
 		caught: "checkI12StableGrows", seed: 3011,
 	},
 	{
