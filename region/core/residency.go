@@ -269,8 +269,8 @@ func (c *Core) heldWith() (names []string) {
 	return names
 }
 
-// wants lists what is lacked while all others that should hold it are linked, and
-// takes in what nobody has any more.
+// wants lists what is lacked while all others that should hold it are linked, and what
+// others lack; it takes in what nobody has any more.
 func (c *Core) wants() ([]crdt.Dot, error) {
 	if c.boot.apart() {
 		return c.wantsApart(), nil
@@ -283,11 +283,12 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 			continue
 		}
 		holders := c.otherHolders(l.regions)
-		if c.linkedWith(holders) && len(out) < wire.MaxWants {
+		// What it depends on says who was a member then, and of what collection it is.
+		known := c.have.Covers(l.deps)
+		if known && c.linkedWith(holders) && len(out) < wire.MaxWants {
 			out = append(out, dot)
 		}
-		// What it depends on says who was a member then.
-		l.gone = c.have.Covers(l.deps) && c.nowhere(dot, holders, &l.since)
+		l.gone = known && c.nowhere(dot, holders, &l.since)
 		if l.gone && !c.newcomer() {
 			if err := c.takeAsLost(l); err != nil {
 				return nil, err
@@ -295,7 +296,42 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 			delete(c.sync.lacks, r)
 		}
 	}
-	return out, nil
+	return c.wantsOfOthers(out), nil
+}
+
+// wantsOfOthers adds what others want of which this region has not even the placeholder, as
+// who has that cannot be reached from here. It knows all collections that they know, and
+// is linked with all that share some with it, so nothing can be under way to it either.
+func (c *Core) wantsOfOthers(out []crdt.Dot) []crdt.Dot {
+	if len(c.catalog.resident) == 0 || !c.linkedWith(c.heldWith()) {
+		return out
+	}
+	for _, name := range c.peerNames() {
+		p := c.peers[name]
+		if !c.have.Covers(p.report.Have) {
+			continue
+		}
+		for _, d := range p.report.Wants {
+			if _, here := c.inbox.get(d); here || c.have.Contains(d) || slices.Contains(out, d) || !c.isReported(d) {
+				continue
+			}
+			if len(out) < wire.MaxWants {
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// isReported reports whether some region has told that it holds a change. If none does, nobody
+// can lack it: those that want it say so since others do.
+func (c *Core) isReported(d crdt.Dot) bool {
+	for _, p := range c.peers {
+		if p.report.Have.Contains(d) {
+			return true
+		}
+	}
+	return false
 }
 
 // wantsApart is what a region wants that takes a snapshot: whatever others do, but for

@@ -8,6 +8,26 @@ import (
 	"github.com/meridiandb/meridian/region/core"
 )
 
+// makeVault makes a collection that some regions hold.
+func (n *node) makeVault(regions ...string) {
+	n.w.t.Helper()
+	s := core.DefaultSettings()
+	s.Regions = regions
+	if rep := n.ask(core.PutCollection{Name: "vault", Settings: s}); rep.Err != nil {
+		n.w.t.Fatal(rep.Err)
+	}
+}
+
+// secret writes to it.
+func (n *node) secret(id string) crdt.Dot {
+	n.w.t.Helper()
+	edit := crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{"n": int64(1)}}
+	if rep := n.ask(core.Write{Docs: []core.DocWrite{{Collection: "vault", ID: id, Edit: edit}}}); rep.Err != nil {
+		n.w.t.Fatal(rep.Err)
+	}
+	return crdt.Dot{Replica: n.core.Replica(), Seq: n.core.Have().Get(n.core.Replica())}
+}
+
 // What a change did is lost: b and d hold the vault, d's store went before b had it, and
 // a had passed on its placeholder. They go on without it; but if a's store, too, was put back to
 // before it had the placeholder, what the former one had sent is dropped like what waits
@@ -20,13 +40,7 @@ func TestI12_PlaceholdersOfAFormerStoreAreDropped(t *testing.T) {
 			w := newCluster(t, "a", "b", "d")
 			a, b, d := w.nodes["a"], w.nodes["b"], w.nodes["d"]
 			w.run(3 * time.Second)
-			settings, err := core.ParseSettings([]byte(`{"regions":["b","d"]}`))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if rep := d.ask(core.PutCollection{Name: "vault", Settings: settings}); rep.Err != nil {
-				t.Fatal(rep.Err)
-			}
+			d.makeVault("b", "d")
 			w.run(2 * time.Second)
 			oldA, oldD := a.st.Clone(), d.st.Clone()
 			a.write("known")
@@ -34,11 +48,7 @@ func TestI12_PlaceholdersOfAFormerStoreAreDropped(t *testing.T) {
 
 			w.down[pairOf(b, d)] = true
 			w.unlink(b, d)
-			rep := d.ask(core.Write{Docs: []core.DocWrite{{Collection: "vault", ID: "x", Edit: crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{"n": int64(1)}}}}})
-			if rep.Err != nil {
-				t.Fatal(rep.Err)
-			}
-			x := crdt.Dot{Replica: d.core.Replica(), Seq: d.core.Have().Get(d.core.Replica())}
+			x := d.secret("x")
 			w.deliver(d, a)
 			d.start(oldD)
 			w.run(3 * time.Second)
@@ -65,5 +75,31 @@ func TestI12_PlaceholdersOfAFormerStoreAreDropped(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The same where the placeholder reaches one holder only, as there is no link between
+// the other one and who has it: they need not wait for that.
+func TestLostBodyIsGivenUpWhereOneHolderHasNotEvenThePlaceholder(t *testing.T) {
+	w := newCluster(t, "a", "b", "d")
+	a, b, d := w.nodes["a"], w.nodes["b"], w.nodes["d"]
+	w.run(3 * time.Second)
+	d.makeVault("b", "d")
+	w.run(2 * time.Second)
+	old := d.st.Clone()
+	w.down[pairOf(b, d)] = true
+	w.unlink(b, d)
+	x := d.secret("x")
+	w.deliver(d, a)
+	w.down[pairOf(a, d)] = true
+	delete(w.down, pairOf(b, d))
+	d.start(old)
+	w.run(30 * time.Second)
+	a.write("y")
+	w.run(3 * time.Second)
+	for _, n := range []*node{b, d} {
+		if have := n.core.Have(); !have.Contains(x) || !have.Covers(a.core.Have()) {
+			t.Errorf("%s has %v of %v, %v is lost", n.name, have, a.core.Have(), x)
+		}
 	}
 }

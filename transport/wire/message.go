@@ -197,7 +197,8 @@ type Report struct {
 	// writes, or did, and can vouch for a new replica.
 	Settled bool
 	// Wants names changes that the region should hold and has only placeholders of,
-	// while it is linked with all others that should; and, by the change that made it,
+	// while it is linked with all others that should, and of what others want in this way
+	// all that it has nothing of; and, by the change that made it,
 	// a collection of which it has nothing yet while it takes a snapshot. Since version 8.
 	Wants []crdt.Dot
 }
