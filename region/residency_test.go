@@ -168,7 +168,7 @@ func TestOnlyCopyIsKept(t *testing.T) {
 		if !c.get("a", "vault", "1").View.Exists {
 			t.Error("the only copy is gone")
 		}
-		if err := c.regions["a"].Ready(); !errors.Is(err, core.ErrCatchingUp) {
+		if err := c.regions["a"].Ready(); !errors.Is(err, core.ErrOnlyCopy) || !errors.Is(err, core.ErrCatchingUp) {
 			t.Errorf("a says %v", err)
 		}
 		if !c.regions["c"].Have().Covers(c.regions["a"].Have()) {

@@ -198,7 +198,7 @@ func (w *world) canLose(n *node, backup *copyOfStore) bool {
 	for _, d := range n.applied {
 		if !backup.have.Contains(d) && d.Replica != backup.replica &&
 			!slices.ContainsFunc(w.nodes, func(o *node) bool {
-				return o != n && o.have.Contains(d) && o.hasWhole(w.hist.changes[d])
+				return o != n && o.have.Contains(d) && (w.hist.changes[d].lost || o.hasWhole(w.hist.changes[d]))
 			}) {
 			return false
 		}

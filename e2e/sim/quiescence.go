@@ -51,6 +51,9 @@ func (w *world) converge() time.Duration {
 		// copy starts over, but only after a while.
 		ok = w.waitFor(core.MaxBaseLost, w.converged)
 	}
+	if !ok && w.operate() {
+		ok = w.waitFor(within, w.converged)
+	}
 	took := w.now - from
 	if !ok {
 		w.failApart("checkConvergence", "after %v the regions do not have the same", took)

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -205,3 +207,25 @@ func (n *node) checkStoreHasNoSecrets() {
 // certifyVaultsWithin is how long regions that hold a vault may take to know that
 // they have the same: they ask each other every two seconds, by clocks that may be slow.
 const certifyVaultsWithin = 8 * time.Second
+
+// operate does what an operator has to where a region would delete the only copy of a vault
+// if it took the snapshot that it needs (cmd/OPERATIONS.md): empties its store. It reports
+// whether there was one.
+func (w *world) operate() (some bool) {
+	for _, n := range w.nodes {
+		if !n.up || !errors.Is(n.writable, core.ErrOnlyCopy) {
+			continue
+		}
+		w.tracef("%s has the only copy of a vault, and is emptied", n.name)
+		for _, d := range n.applied {
+			c := w.hist.changes[d]
+			if !c.lost && !slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) && o.hasWhole(c) }) {
+				w.stats.Lost++
+				w.hist.forget(c)
+			}
+		}
+		w.wipe(n, source(w.opts.Seed, streamResidency))
+		some = true
+	}
+	return some
+}

@@ -74,6 +74,7 @@ type bootstrap struct {
 	failed  string        // the peer that refused last
 	idle    int           // requests in a row that brought no document in time
 	tell    time.Duration // uptime at which to say again how far it is
+	only    string        // the collection whose only copy it would delete, "" if none
 }
 
 // SnapshotStatus tells of a snapshot that is being taken.

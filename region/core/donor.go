@@ -70,9 +70,11 @@ func (c *Core) bodiesElsewhere() bool {
 				c.note(true, "a snapshot is needed, and would delete the only copy of a collection: it waits until another region that holds it has all of it; "+
 					"if there is none, export the collection and empty this store", "collection", col.Name, "regions", col.Settings.Regions)
 			}
+			c.boot.only = col.Name
 			return false
 		}
 	}
+	c.boot.only = ""
 	return true
 }
 

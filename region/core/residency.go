@@ -34,6 +34,9 @@ var (
 	ErrNotHeld = errors.New("the region does not hold the collection")
 	// ErrSeveralHolders: the documents of one write are held by different regions (HTTP 422).
 	ErrSeveralHolders = errors.New("several sets of regions")
+	// ErrOnlyCopy: the region has to take a snapshot, which would delete the only copy of
+	// a collection, so it stays behind. It is an ErrCatchingUp.
+	ErrOnlyCopy = fmt.Errorf("%w: a snapshot of another region is needed, and would delete the only copy of a collection", ErrCatchingUp)
 )
 
 // A NotHeldError says who holds a collection. It is an ErrNotHeld.
