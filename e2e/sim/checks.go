@@ -480,6 +480,9 @@ func (n *node) checkClose(c core.Close) {
 	if errors.Is(c.Err, core.ErrNotMember) && n.catalog != nil && !n.catalog.Announced(c.Peer) {
 		return // after a restart it has to hear anew who knows of an addition
 	}
+	if errors.Is(c.Err, core.ErrNotMember) && !slices.Contains(n.members, c.Peer) {
+		return // or of the members, if it takes no writes yet
+	}
 	if errors.Is(c.Err, core.ErrForked) {
 		n.w.fail("checkI01OneBody", "%s finds that %s has another history: %v", n.name, c.Peer, c.Err)
 	} else {

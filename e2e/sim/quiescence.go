@@ -51,7 +51,11 @@ func (w *world) converge() time.Duration {
 		// copy starts over, but only after a while.
 		ok = w.waitFor(core.MaxBaseLost, w.converged)
 	}
-	if !ok && w.operate() {
+	// One after the other may turn out to have an only copy.
+	for range w.nodes {
+		if ok || !w.operate() {
+			break
+		}
 		ok = w.waitFor(within, w.converged)
 	}
 	took := w.now - from

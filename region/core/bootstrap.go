@@ -188,6 +188,9 @@ func (c *Core) bootstrap() error {
 	b := &c.boot
 	switch b.phase {
 	case bootClearing:
+		if len(c.dirty) > 0 {
+			return nil // what this step has still to write must not come after the clearing
+		}
 		return c.clearStore()
 	case bootReplaying:
 		if c.have.Covers(b.end()) {
@@ -226,6 +229,9 @@ func (c *Core) askSnapshot() {
 	resume := len(b.segments) > 0
 	if resume {
 		q.Have, q.Resume, q.After = b.base, true, wire.DocKey(b.last)
+	}
+	if !resume && c.othersWant() && c.uptime-b.since < wantsPatience {
+		return
 	}
 	name := c.donor(q.Have, func(p *peer) bool { return !c.have.Covers(p.told) })
 	if name == "" || name == b.failed {

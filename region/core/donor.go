@@ -24,7 +24,7 @@ func (c *Core) needSnapshot(missing []crdt.Dot) {
 	name := c.donor(c.have, func(p *peer) bool {
 		return slices.ContainsFunc(missing, p.told.Contains)
 	})
-	if name == "" || !c.bodiesElsewhere() {
+	if name == "" || !c.bodiesElsewhere(missing) {
 		return // its log has to get there first
 	}
 	c.note(true, "the logs of the other regions begin behind what this region holds: it takes a snapshot", "peer", name, "have", c.have)
@@ -54,8 +54,12 @@ func (c *Core) awaitsLog() bool {
 
 // bodiesElsewhere reports whether of each collection that not all regions hold some
 // other holder that can be asked has all that is here: a donor that does not hold
-// it has placeholders.
-func (c *Core) bodiesElsewhere() bool {
+// it has placeholders. A holder that is as far behind is none: it could not give its
+// copy, to which what is missing belongs, and may be about to clear it for ours.
+func (c *Core) bodiesElsewhere(missing []crdt.Dot) bool {
+	lacks := func(p *peer) bool {
+		return !p.told.Covers(c.have) || slices.ContainsFunc(missing, func(d crdt.Dot) bool { return !p.told.Contains(d) })
+	}
 	for _, dot := range c.catalog.resident {
 		col := c.catalog.byDot[dot]
 		if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {
@@ -63,7 +67,7 @@ func (c *Core) bodiesElsewhere() bool {
 		}
 		if !slices.ContainsFunc(c.otherHolders(col.Settings.Regions), func(name string) bool {
 			p := c.peers[name]
-			return p != nil && c.hears(p) && p.told.Covers(c.have)
+			return p != nil && c.hears(p) && !lacks(p)
 		}) {
 			if c.uptime >= c.boot.tell {
 				c.boot.tell = c.uptime + onlyCopyEvery

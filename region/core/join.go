@@ -81,6 +81,9 @@ func (c *Core) announceable() error {
 	if why := cmp.Or(c.fenced, c.suspect); why != "" {
 		return fmt.Errorf("%w: %s", ErrFenced, why)
 	}
+	if c.boot.only != "" && (!c.synced || c.boot.phase != bootNone) {
+		return fmt.Errorf("%w, %s; if no other region that holds it comes back, export it and empty this store", ErrOnlyCopy, c.boot.only)
+	}
 	if err := c.snapshotError(); err != nil {
 		return err
 	}
@@ -96,8 +99,6 @@ func (c *Core) announceable() error {
 	case c.synced || c.founding():
 	case !c.met && len(c.peers) > 0:
 		return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy", ErrCatchingUp)
-	case !c.have.Covers(c.owed()) && c.boot.only != "":
-		return fmt.Errorf("%w, %s; if no other region that holds it comes back, export it and empty this store", ErrOnlyCopy, c.boot.only)
 	case !c.have.Covers(c.owed()):
 		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, c.have.Lacks(c.owed()))
 	}

@@ -59,7 +59,11 @@ func (c *Core) pull() {
 	}
 	wanted := map[string][]crdt.Span{}
 	var missing []crdt.Dot // of which no log has the change
-	for _, r := range c.known() {
+	known := c.known()
+	if len(known) == 0 {
+		c.boot.only = "" // the log has come after all
+	}
+	for _, r := range known {
 		span, ok := c.wanted(r)
 		if !ok {
 			continue

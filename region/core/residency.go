@@ -306,6 +306,9 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 // who has that cannot be reached from here. It knows all collections that they know, and
 // is linked with all that share some with it, so nothing can be under way to it either.
 func (c *Core) wantsOfOthers(out []crdt.Dot) []crdt.Dot {
+	if !c.synced {
+		out = c.wantsOfAll(out)
+	}
 	if len(c.catalog.resident) == 0 || !c.linkedWith(c.heldWith()) {
 		return out
 	}
@@ -321,6 +324,25 @@ func (c *Core) wantsOfOthers(out []crdt.Dot) []crdt.Dot {
 			if len(out) < wire.MaxWants {
 				out = append(out, d)
 			}
+		}
+	}
+	return out
+}
+
+// wantsOfAll adds what all want from whom a new region can get anything: then it has it
+// no more than they, nor is it under way. It may know neither the collection nor who else
+// is a member, and one of those may wait for it, to know that it has nothing.
+func (c *Core) wantsOfAll(out []crdt.Dot) []crdt.Dot {
+	names := c.peerNames()
+	if len(names) == 0 || !c.linkedWith(names) {
+		return out
+	}
+	for _, d := range c.peers[names[0]].report.Wants {
+		if _, here := c.inbox.get(d); here || c.have.Contains(d) || slices.Contains(out, d) || len(out) >= wire.MaxWants {
+			continue
+		}
+		if !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(c.peers[name].report.Wants, d) }) {
+			out = append(out, d)
 		}
 	}
 	return out
@@ -367,6 +389,21 @@ func (c *Core) wantsApart() []crdt.Dot {
 		}
 	}
 	return out
+}
+
+// wantsPatience is for how long a region puts off a snapshot while others want bodies.
+const wantsPatience = 3 * lossAfter
+
+// othersWant reports whether a peer wants bodies. While a region has copied nothing it
+// can tell that it lacks them, too, so that they are taken as lost if nobody has them.
+// Later it cannot, and who waits for them may be the one that the copy waits for.
+func (c *Core) othersWant() bool {
+	for _, p := range c.peers {
+		if c.hears(p) && len(p.report.Wants) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // awaited is the collection, held by some regions, that comes next in a snapshot or

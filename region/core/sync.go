@@ -114,7 +114,9 @@ func newSyncState(spec topology.Spec) syncState {
 func (c *Core) linkUp(name string) {
 	p, ok := c.peers[name]
 	if !ok {
-		c.close(name, fmt.Errorf("%w: %s is not a member", ErrNonsense, name))
+		// The peer may be right: a core that was made anew has to hear of members again
+		// while it is not one that takes writes.
+		c.close(name, fmt.Errorf("%w here: %s", ErrNotMember, name))
 		return
 	}
 	if !p.admitted {
