@@ -64,7 +64,7 @@ func TestChaos(t *testing.T) {
 	}
 	for _, topology := range topologies {
 		t.Run(topology, func(t *testing.T) {
-			t.Logf("replay: go test ./e2e -v -artifacts -run TestChaos/%s -e2e.chaos %v -e2e.seed %d", topology, d, seed)
+			t.Logf("replay: go test ./e2e -v -artifacts -run 'TestChaos$/%s' -e2e.chaos %v -e2e.seed %d", topology, d, seed)
 			startChaos(t, userSpace{relay.New(seed)}, cluster.Options{Regions: regions, Topology: topology}, seed, d).run(d)
 		})
 	}

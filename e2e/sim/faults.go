@@ -241,7 +241,7 @@ func (w *world) restore(n *node, backup *copyOfStore, volume bool) {
 		}
 		if !slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) }) {
 			w.hist.gone[d] = true
-		} else if c := w.hist.changes[d]; !c.lost && !slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) && o.hasWhole(c) }) {
+		} else if c := w.hist.changes[d]; !c.lost && !slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.hasWhole(c) }) {
 			w.stats.Lost++
 			w.hist.forget(c) // the others have placeholders of it
 		}
