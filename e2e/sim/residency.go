@@ -155,6 +155,28 @@ func (w *world) lose(c *change) {
 	w.hist.forget(c)
 }
 
+// loseWith takes for lost what a region that has just copied a snapshot should hold whole, of
+// which no other region that should has anything, nor has the copy: it passed over a vault
+// that none has any more.
+func (w *world) loseWith(n *node) {
+	for _, c := range w.hist.order {
+		if c.lost || c.Residency == nil || !n.hasWhole(c) || !n.have.Contains(c.Dot) {
+			continue
+		}
+		held := slices.ContainsFunc(w.nodes, func(o *node) bool {
+			return o != n && o.hasWhole(c) && o.have.Contains(c.Dot)
+		})
+		copied := slices.ContainsFunc(c.Mutations, func(m crdt.Mutation) bool {
+			record, err := n.store.Doc(keyOf(&m))
+			return err != nil || record != nil
+		})
+		if !held && !copied {
+			w.stats.Lost++
+			w.hist.forget(c)
+		}
+	}
+}
+
 // checkSecrets: nothing of a vault is in a message to a region that does not hold it.
 func (n *node) checkSecrets(to string, m wire.Message) {
 	if len(n.w.vaults) == 0 || !bytes.Contains(wire.Append(nil, m), []byte(secret)) {

@@ -48,6 +48,7 @@ func (n *node) committedCopy(fx core.Effects) bool {
 			n.applied = append(n.applied, c.Dot)
 		}
 	}
+	w.loseWith(n)
 	if err := n.replay(&w.hist); err != nil {
 		w.fail("apply", "the reference of %s: %v", n.name, err)
 		return false
