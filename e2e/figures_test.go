@@ -234,7 +234,7 @@ func regionFigures(t *testing.T) table {
 // away, takes that in.
 func catchUpFigures(t *testing.T) table {
 	tb := newTable("Catch-up of a region that was away", "written meanwhile", "live, writes/s", "catch-up, changes/s", "ratio")
-	c := cluster.Start(t, cluster.Options{Regions: cluster.Regions[:2], Args: []string{"--catch-up-rate", "0"}})
+	c := cluster.Start(t, cluster.Options{Regions: cluster.Regions[:2], Args: []string{"--catch-up-rate", "-1"}})
 	a, b := c.Nodes[0], c.Nodes[1]
 	for range 3 {
 		before := sum(a.MustCluster(t).Vector)
