@@ -469,7 +469,7 @@ func (n *node) checkStatus(s core.Status) {
 // heardOf reports whether a region has heard of the store that a member has now.
 // Before that it goes by what the one before that had told.
 func (n *node) heardOf(o *node) bool {
-	return n == o || n.knows(o) && !o.mute && slices.ContainsFunc(n.peers, func(p core.PeerStatus) bool { return p.Region == o.name && p.Replica == o.replica })
+	return n == o || n.knows(o) && !o.mute && !o.replica.IsZero() && slices.ContainsFunc(n.peers, func(p core.PeerStatus) bool { return p.Region == o.name && p.Replica == o.replica })
 }
 
 // checkClose: correct regions have no reason to refuse each other.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,7 +47,7 @@ func (w *world) converge() time.Duration {
 		within = tinyConvergeWithin
 	}
 	ok := w.waitFor(within, w.converged)
-	if !ok && slices.ContainsFunc(w.nodes, func(n *node) bool { return n.copying }) {
+	if !ok && slices.ContainsFunc(w.nodes, func(n *node) bool { return n.copying || errors.Is(n.writable, core.ErrCatchingUp) }) {
 		// If a donor was put back, its successor has not what was begun: then the
 		// copy starts over, but only after a while.
 		ok = w.waitFor(core.MaxBaseLost, w.converged)

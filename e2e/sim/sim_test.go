@@ -104,10 +104,12 @@ var regressions = []struct {
 	{sim.Options{Seed: 9738}, "two regions waited for each other: one for a body that nobody has, of which the other, that copied a snapshot, could not say so"},
 	{sim.Options{Seed: 9845}, "a region that copied a snapshot waited for a new one, which waited for it, to say that it has nothing of a collection"},
 	{sim.Options{Seed: 8904}, "a check took what was lost with a store for held, as another region should have held it"},
+	{sim.Options{Seed: 19627}, "a check took a store that had not made its first step for the one that a region had not heard of yet"},
+	{sim.Options{Seed: 19488}, "a snapshot that had to start over was whole just before a minute was over, and the region was to take writes at once"},
 }
 
 // whole are the regressions that need what clients came to do later.
-var whole = []uint64{728, 1819, 149, 1499, 6767, 995, 133, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331, 530, 3011, 9135, 2313, 1980, 5117, 5631, 2525, 4120, 9738, 9845, 8904}
+var whole = []uint64{728, 1819, 149, 1499, 6767, 995, 133, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331, 530, 3011, 9135, 2313, 1980, 5117, 5631, 2525, 4120, 9738, 9845, 8904, 19627, 19488}
 
 func TestRegressions(t *testing.T) {
 	for _, r := range regressions {
