@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"path"
 	"slices"
@@ -51,6 +52,12 @@ func (r *Residency) HeldBy(region string) bool {
 
 // IsWithheld reports whether it is that of a placeholder.
 func (r *Residency) IsWithheld() bool { return r != nil && r.Withheld }
+
+// HashRegions is a short hash of patterns.
+func HashRegions(patterns []string) uint64 {
+	sum := sha256.Sum256([]byte(strings.Join(patterns, ",")))
+	return binary.BigEndian.Uint64(sum[:])
+}
 
 // MatchRegion reports whether a name matches one of the patterns.
 func MatchRegion(patterns []string, region string) bool {

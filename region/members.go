@@ -61,12 +61,15 @@ func (o *owner) setPeers(plan topology.Plan) {
 	// Who may not be known to others by an address dials them all.
 	eager := p.have.Len() == 0 || listed && self.Address == ""
 	// All members may dial, since plans made from different observations may
-	// differ; only those of the plan are dialled.
+	// differ; only those of the plan are dialled. A new one may not know by whom.
 	peers := make(map[string]transport.Endpoint, len(p.members))
+	if o.core.Open() {
+		peers[transport.Anybody] = transport.Endpoint{}
+	}
 	for _, name := range p.members {
 		if name != o.cfg.Region && !slices.Contains(p.pending, name) {
 			planned := slices.Contains(plan.Peers(), name)
-			peers[name] = transport.Endpoint{Addr: o.cfg.address(p.catalog, name), Dial: plan.Dials(name) || eager && planned}
+			peers[name] = transport.Endpoint{Addr: o.cfg.address(p.catalog, name), Dial: plan.Dials(name) || planned && (eager || !p.catalog.Announced(name))}
 		}
 	}
 	o.transport.SetPeers(peers)

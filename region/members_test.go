@@ -8,7 +8,9 @@ import (
 
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/memstore"
 	"github.com/meridiandb/meridian/topology"
+	"github.com/meridiandb/meridian/transport/memnet"
 )
 
 // alarms reports whether a region warns that another one is away.
@@ -74,5 +76,26 @@ func TestAddedRegionIsMemberEverywhere(t *testing.T) {
 		if _, err := c.regions["b"].SetTopology(t.Context(), topology.Spec{Kind: topology.Star, Hub: "x"}); err == nil {
 			t.Error("a stranger is a hub")
 		}
+	})
+}
+
+// The only region whose address a new one has may be gone: those that were told of it dial it.
+func TestNewRegionJoinsThoughTheOnlyAddressItHasIsOfNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, time.Millisecond, topology.Spec{Kind: topology.Mesh}, "b", "c")
+		defer c.stop()
+		for _, name := range []string{"a", "d"} { // before and behind those in the order of names
+			if _, err := c.regions["b"].AddRegion(t.Context(), core.AddRegion{Region: name, Address: memnet.Addr(name)}); err != nil {
+				t.Fatal(err)
+			}
+			c.stores[name] = memstore.New()
+			c.names = []string{name, "nobody"}
+			c.run(name)
+			c.names = []string{"b", "c", name}
+			c.settle(10 * time.Second)
+		}
+		c.names = []string{"a", "b", "c", "d"}
+		c.settle(10 * time.Second)
+		c.linked()
 	})
 }

@@ -376,6 +376,9 @@ func (o *owner) carryOut(fx core.Effects, start time.Time) error {
 	}
 	for _, c := range fx.Closes {
 		if l, ok := o.links[c.Peer]; ok {
+			if errors.Is(c.Err, core.ErrNotMember) {
+				c.Err = fmt.Errorf("%w: %w", transport.ErrNotPeer, c.Err)
+			}
 			l.Close(c.Err)
 		}
 	}

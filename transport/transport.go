@@ -34,6 +34,9 @@ var (
 	ErrNotPeer = errors.New("not a peer")
 )
 
+// Anybody stands for all regions that SetPeers does not name.
+const Anybody = "*"
+
 // A Transport keeps links with peers.
 type Transport interface {
 	// Run keeps the links until ctx ends, and then closes them, waits for every
@@ -45,7 +48,8 @@ type Transport interface {
 	// at any time, also before Run. The link with a region that is left out is
 	// closed, and its dialling refused; so a region that should be able to dial
 	// this one must be named, with Dial false. A changed address is used from
-	// the next dial on.
+	// the next dial on. If [Anybody] is named, regions that are not may dial this one
+	// as long as it is.
 	SetPeers(peers map[string]Endpoint)
 
 	// Peers says how it stands with each region named by SetPeers.
@@ -119,7 +123,8 @@ type Link interface {
 	// Bulk opens a bulk stream. It waits while the peer has as many of ours open
 	// as it allows.
 	Bulk(ctx context.Context) (BulkWriter, error)
-	// Close ends the link without waiting. The peer is told the reason's text.
+	// Close ends the link without waiting. The peer is told the reason's text, and whether
+	// it is an ErrNotPeer.
 	// Unless the peer is taken out by SetPeers, there will be a new link.
 	Close(reason error)
 	// Stats returns figures of the link.

@@ -472,16 +472,16 @@ func (n *node) heardOf(o *node) bool {
 	return n == o || n.knows(o) && !o.mute && !o.replica.IsZero() && slices.ContainsFunc(n.peers, func(p core.PeerStatus) bool { return p.Region == o.name && p.Replica == o.replica })
 }
 
-// checkClose: correct regions have no reason to refuse each other.
-func (n *node) checkClose(c core.Close) {
+// checkClose: correct regions have no reason to refuse each other. known are the members before the step.
+func (n *node) checkClose(c core.Close, known []string) {
 	if errors.Is(c.Err, core.ErrReplaced) {
 		return // a correct one may have had another store
 	}
 	if errors.Is(c.Err, core.ErrNotMember) && n.catalog != nil && !n.catalog.Announced(c.Peer) {
 		return // after a restart it has to hear anew who knows of an addition
 	}
-	if errors.Is(c.Err, core.ErrNotMember) && !slices.Contains(n.members, c.Peer) {
-		return // or of the members, if it takes no writes yet
+	if errors.Is(c.Err, core.ErrNotMember) && !(slices.Contains(known, c.Peer) && slices.Contains(n.members, c.Peer)) {
+		return // or of the members, if it takes no writes yet, or did not when it was called
 	}
 	if errors.Is(c.Err, core.ErrForked) {
 		n.w.fail("checkI01OneBody", "%s finds that %s has another history: %v", n.name, c.Peer, c.Err)

@@ -73,14 +73,17 @@ func (n *node) knows(o *node) bool {
 	return slices.Contains(n.members, o.name) && !slices.Contains(n.pending, o.name)
 }
 
+// takes reports whether a region lets another one dial.
+func (n *node) takes(o *node) bool { return n.knows(o) || n.core != nil && n.core.Open() }
+
 // wants reports whether a region dials another one, as package region decides.
 func (n *node) wants(o *node) bool {
-	return n.plan.Dials(o.name) || n.have.Len() == 0 && slices.Contains(n.plan.Peers(), o.name)
+	return n.plan.Dials(o.name) || slices.Contains(n.plan.Peers(), o.name) && (n.have.Len() == 0 || n.catalog != nil && !n.catalog.Announced(o.name))
 }
 
 // refusedBy tells a region, whose store is empty, that a peer does not know it.
 func (n *node) refusedBy(o *node) {
-	if n.up && o.up && n.have.Len() == 0 && n.wants(o) && !o.knows(n) {
+	if n.up && o.up && n.have.Len() == 0 && n.wants(o) && !o.takes(n) {
 		n.push(core.NotMember{Peer: o.name})
 	}
 }

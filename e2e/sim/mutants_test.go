@@ -261,7 +261,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "fixed: wait for what a donor has lost", pkg: "region/core",
-		old: "c.met, p.owed = true, h.Have", new: "c.met, p.owed = true, p.owed.Join(h.Have)",
+		old: "c.met, p.owed = true, have", new: "c.met, p.owed = true, p.owed.Join(have)",
 		caught: "checkConvergence",
 	},
 	{

@@ -100,7 +100,7 @@ func (p *pair) wanted() bool {
 	}
 	a.refusedBy(b)
 	b.refusedBy(a)
-	return a.knows(b) && b.knows(a) && (a.wants(b) || b.wants(a))
+	return a.takes(b) && b.takes(a) && (a.knows(b) && a.wants(b) || b.knows(a) && b.wants(a))
 }
 
 func (p *pair) connect() {

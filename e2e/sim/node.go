@@ -398,6 +398,7 @@ func (n *node) carryOut(fx core.Effects) bool {
 			req.then(rep)
 		}
 	}
+	known := n.members
 	if !slices.Equal(n.members, fx.Members) || !slices.Equal(n.pending, fx.Pending) { // not before what was asked for in the step is judged
 		n.members, n.pending, n.grouped = fx.Members, fx.Pending, n.w.now
 	}
@@ -414,9 +415,13 @@ func (n *node) carryOut(fx core.Effects) bool {
 	}
 	for _, c := range fx.Closes {
 		n.w.tracef("%s closes the link with %s: %v", n.name, c.Peer, c.Err)
-		n.checkClose(c)
+		n.checkClose(c, known)
 		if l := n.links[c.Peer]; l != nil && l == l.p.conn {
-			l.p.breakOff(l.p.side(n))
+			side := l.p.side(n)
+			if o := l.p.ends[1-side]; errors.Is(c.Err, core.ErrNotMember) && o.up && o.have.Len() == 0 {
+				o.push(core.NotMember{Peer: n.name})
+			}
+			l.p.breakOff(side)
 		}
 	}
 	if fx.Plan != nil {

@@ -35,6 +35,7 @@ func (w *world) keepVaults() {
 		v := vault{name: []string{"vault", "safe"}[i], kind: pick(r, "document", "register")}
 		v.regions = pick(r, []string{"eu-*", "us-*"}, []string{"*-east", "*-west"}, []string{"us-east"}, []string{"us-east", "eu-west"}, []string{"*a*"}, []string{"eu-west", "sa-*", "us-east"})
 		w.vaults = append(w.vaults, v)
+		w.tracef("%s is held by %v", v.name, v.regions)
 	}
 	for range pick(r, 20, 60, 200) {
 		at, seed := between(r, 0, w.sc.duration), r.Uint64()

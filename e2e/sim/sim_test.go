@@ -106,10 +106,14 @@ var regressions = []struct {
 	{sim.Options{Seed: 8904}, "a check took what was lost with a store for held, as another region should have held it"},
 	{sim.Options{Seed: 19627}, "a check took a store that had not made its first step for the one that a region had not heard of yet"},
 	{sim.Options{Seed: 19488}, "a snapshot that had to start over was whole just before a minute was over, and the region was to take writes at once"},
+	{sim.Options{Seed: 5549}, "a new region that could not reach the only one that it knew, and founded a cluster, kept holders of what is lost waiting for ever"},
+	{sim.Options{Seed: 12542}, "a region that copied a snapshot could not say that it has nothing of what is lost, as it had documents of another collection that some regions hold"},
+	{sim.Options{Seed: 15620}, "a region that copied a snapshot waited for new ones, which were to be let in once it had copied that"},
+	{sim.Options{Seed: 19709}, "a store that was put back took bodies for lost that others had, since it had once written by itself"},
 }
 
 // whole are the regressions that need what clients came to do later.
-var whole = []uint64{728, 1819, 149, 1499, 6767, 995, 133, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331, 530, 3011, 9135, 2313, 1980, 5117, 5631, 2525, 4120, 9738, 9845, 8904, 19627, 19488}
+var whole = []uint64{728, 1819, 149, 1499, 6767, 995, 133, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331, 530, 3011, 9135, 2313, 1980, 5117, 5631, 2525, 4120, 9738, 9845, 8904, 19627, 19488, 5549, 12542, 15620, 19709}
 
 func TestRegressions(t *testing.T) {
 	for _, r := range regressions {

@@ -51,7 +51,14 @@ func describe(m wire.Message) string {
 		var b strings.Builder
 		b.WriteString("status")
 		for _, r := range m.Reports {
-			fmt.Fprintf(&b, " %s(%d %v hears %v)", r.Region, r.Seq, r.Have, r.Links)
+			fmt.Fprintf(&b, " %s(%d %v hears %v", r.Region, r.Seq, r.Have, r.Links)
+			if len(r.Wants) > 0 {
+				b.WriteString(" wants")
+			}
+			for _, want := range r.Wants {
+				fmt.Fprintf(&b, " %v", want.Dot)
+			}
+			b.WriteByte(')')
 		}
 		return b.String()
 	case wire.Request:

@@ -92,8 +92,11 @@ type Core struct {
 	synced bool
 	// founder says that this replica, without being synced, wrote as the first of a
 	// new cluster does.
-	founder   bool
-	met       bool
+	founder bool
+	met     bool
+	// late says that a peer was met that takes a snapshot, so that there is a cluster
+	// already.
+	late      bool
 	have      crdt.Vector
 	clock     *crdt.Clock
 	forgotten crdt.Stamp // greatest stamp of a document that was removed (I11)

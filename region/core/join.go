@@ -107,7 +107,9 @@ func (c *Core) announceable() error {
 
 // founding reports whether this store is the first of a new cluster, or among
 // the first, as far as it can know.
-func (c *Core) founding() bool { return !c.synced && c.alone() && c.owed().Len() == 0 }
+func (c *Core) founding() bool {
+	return !c.synced && !c.late && c.alone() && c.owed().Len() == 0
+}
 
 // mayWrite reports why no write can be taken, or makes sure that the replica's
 // first change is its announcement.

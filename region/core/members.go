@@ -205,7 +205,7 @@ func (c *Core) peerNames() []string {
 func (c *Core) admit() {
 	var pending []string
 	held, voters := 0, 0
-	if c.announced {
+	if c.announced && !c.boot.apart() {
 		held, voters = 1, 1
 	}
 	for _, name := range c.peerNames() {
@@ -214,17 +214,18 @@ func (c *Core) admit() {
 			m, listed := c.catalog.Member(name)
 			p.admitted = !listed && slices.Contains(c.cfg.Members, name) || listed && m.Added.IsZero() || c.catalog.Announced(name)
 		}
-		if p.admitted {
-			voters++
-		} else {
+		switch {
+		case !p.admitted:
 			pending = append(pending, name)
+		case c.hasVoice(p):
+			voters++
 		}
 	}
 	for i := 0; i < len(pending); {
 		m, listed := c.catalog.Member(pending[i])
 		n := held
 		for _, p := range c.peers {
-			if p.admitted && p.report.Have.Contains(m.Added) {
+			if p.admitted && c.hasVoice(p) && p.report.Have.Contains(m.Added) {
 				n++
 			}
 		}
@@ -238,6 +239,14 @@ func (c *Core) admit() {
 	if !slices.Equal(pending, c.pending) {
 		c.pending, c.sync.replan = pending, true
 	}
+}
+
+// hasVoice reports whether a member has a place in the cluster: it is one of the first, or
+// has written, and has not lost its store. The others hold nothing that anybody counts on, and
+// may have to wait for who is to be let in.
+func (c *Core) hasVoice(p *peer) bool {
+	m, listed := c.catalog.Member(p.name)
+	return !p.report.Copying && (!listed || m.Added.IsZero() || c.catalog.Announced(p.name))
 }
 
 // dropPeer forgets a region that is no member.

@@ -43,6 +43,10 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		return
 	}
 	if direct {
+		if p.copying && !r.Copying {
+			c.meet(p, r.Have)
+		}
+		p.copying = r.Copying
 		p.offset = time.UnixMilli(r.Now).Sub(c.now)
 		p.told, p.reported = p.told.Join(r.Have), c.uptime
 		// So that it learns what it has to outbid, whoever's report comes first.
@@ -207,7 +211,7 @@ func (c *Core) sendStatus() error {
 	c.sync.reportSeq = max(c.sync.reportSeq+1, uint64(max(c.now.UnixMilli(), 0)))
 	reports := []wire.Report{{
 		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
-		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.commonDigest(), Settled: c.synced || c.founder, Wants: wants,
+		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.commonDigest(), Settled: c.synced || c.founder, Copying: c.copying(), Wants: wants,
 	}}
 	if c.boot.phase != bootNone {
 		reports[0].Digest = digest.Digest{}

@@ -233,18 +233,37 @@ func (c *Core) otherHolders(regions []string) []string {
 }
 
 // newcomer reports whether this region may not know yet who the members are: it has
-// not caught up, and is not listed here. An earlier replica of it that wrote more than
-// its announcement had caught up, so what it wrote depends on what lists them.
+// not caught up, and is not listed here. An earlier replica of it that had caught up knew them:
+// one that wrote more than its announcement, and that after something of another region, since one that
+// founds a cluster writes by itself.
 func (c *Core) newcomer() bool {
 	if _, listed := c.catalog.members[c.cfg.Region]; c.synced || listed || c.boot.phase == bootReplaying {
 		return false
 	}
 	for r, region := range c.catalog.regions {
-		if region == c.cfg.Region && r != c.replica && c.have.Get(r) > 1 {
+		if region == c.cfg.Region && r != c.replica && c.have.Get(r) > 1 && c.followsOthers(r) {
 			return false
 		}
 	}
 	return true
+}
+
+// followsOthers reports whether the last change of a replica that is stored here depends on one
+// of another region.
+func (c *Core) followsOthers(r crdt.ReplicaID) bool {
+	seq := c.have.Get(r)
+	for l, err := range c.reader.Log(r, seq, seq) {
+		ch, _, derr := crdt.DecodeChange(l.Change)
+		if err != nil || derr != nil {
+			break
+		}
+		for of := range ch.Deps.All() {
+			if c.catalog.Region(of) != c.cfg.Region {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // strangers lists the changes whose bodies a newcomer lacks, and none of those has that
@@ -329,7 +348,7 @@ func (c *Core) nowhere(dot crdt.Dot, holders []string, since *time.Duration) boo
 		met = max(met, c.peers[name].met)
 	}
 	for _, name := range holders {
-		if p := c.peers[name]; p.reported <= met || !slices.Contains(p.report.Wants, dot) {
+		if p := c.peers[name]; p.reported <= met || !p.wants(dot) {
 			*since = 0
 			return false
 		}

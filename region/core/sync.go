@@ -31,13 +31,15 @@ type peer struct {
 	// links, see admit.
 	linked   crdt.ReplicaID
 	admitted bool
+	// copying says that it has no place in the cluster yet and takes a snapshot.
+	copying bool
 	// have is what it is known to hold: what it told, sent, or was told of it.
 	have crdt.Vector
 	// told is what it told itself, on its link: what it is asked for. Others may
 	// know more of it than can be had of it, if the link is cut.
 	told crdt.Vector
 	cut  crdt.Vector // what its log is known not to have any more
-	// awaited says that its log was waited for since the last link.
+	// awaited says that its log was waited for since it last greeted.
 	awaited bool
 	heard   time.Duration // uptime at the last message on the link
 	news    time.Time     // last news of it, over any path
@@ -84,6 +86,8 @@ type syncState struct {
 	reachable []string
 	links     []string // the peers that are heard
 	replan    bool
+	// callers have a link and are not known here, see open.
+	callers map[string]bool
 
 	requests map[crdt.ReplicaID]request
 	gaps     map[crdt.ReplicaID]gap
@@ -107,12 +111,16 @@ func newSyncState(spec topology.Spec) syncState {
 		spec: spec, replan: true,
 		requests: map[crdt.ReplicaID]request{}, gaps: map[crdt.ReplicaID]gap{}, failed: map[crdt.ReplicaID]string{},
 		lacks:  map[crdt.ReplicaID]*lack{},
-		skewed: map[string]time.Duration{},
+		skewed: map[string]time.Duration{}, callers: map[string]bool{},
 	}
 }
 
 func (c *Core) linkUp(name string) {
 	p, ok := c.peers[name]
+	if !ok && c.Open() {
+		c.sync.callers[name] = true // its hello says more
+		return
+	}
 	if !ok {
 		// The peer may be right: a core that was made anew has to hear of members again
 		// while it is not one that takes writes.
@@ -123,8 +131,7 @@ func (c *Core) linkUp(name string) {
 		c.close(name, fmt.Errorf("%w yet: %s", ErrNotMember, name))
 		return
 	}
-	p.up, p.greeted, p.awaited, p.lost = true, false, false, crdt.Dot{}
-	p.heard = c.uptime
+	p.up, p.greeted, p.lost = true, false, crdt.Dot{}
 	tips, err := c.tips()
 	if err != nil {
 		c.note(true, "reading the log's tips failed", "error", err)
@@ -132,11 +139,12 @@ func (c *Core) linkUp(name string) {
 	c.send(name, wire.Hello{
 		MinVersion: wire.MinVersion, MaxVersion: wire.Version,
 		Cluster: c.cfg.Cluster, Region: c.cfg.Region, Replica: c.replica,
-		Have: c.have, Tips: tips, Now: c.now.UnixMilli(),
+		Have: c.have, Tips: tips, Now: c.now.UnixMilli(), Lists: c.lists(name), Copying: c.copying(),
 	})
 }
 
 func (c *Core) linkDown(name string) {
+	delete(c.sync.callers, name)
 	p, ok := c.peers[name]
 	if !ok {
 		return
@@ -185,6 +193,9 @@ func (c *Core) chain(d crdt.Dot) ([16]byte, bool, error) {
 
 func (c *Core) receive(name string, m wire.Message) error {
 	p, ok := c.peers[name]
+	if hello, is := m.(wire.Hello); is && c.sync.callers[name] {
+		return c.answerCall(name, hello)
+	}
 	if !ok || !p.up {
 		return nil
 	}
@@ -274,8 +285,11 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	p.greeted, p.version, p.cut, p.copies, p.met = true, h.MaxVersion, crdt.Vector{}, 0, c.uptime
 	c.contact, c.stranger = true, ""
 	p.grown, p.grownFrom = true, p.name
-	if !c.synced {
-		c.met, p.owed = true, h.Have
+	p.copying, p.awaited = h.Copying, false
+	if h.Copying {
+		c.late = true
+	} else {
+		c.meet(p, h.Have)
 	}
 	p.offset = time.UnixMilli(h.Now).Sub(c.now)
 	if p.report.Replica != h.Replica {

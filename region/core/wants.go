@@ -11,11 +11,11 @@ import (
 
 // wants lists what is lacked while all others that should hold it are linked, and what
 // others lack; it takes in what nobody has any more.
-func (c *Core) wants() ([]crdt.Dot, error) {
+func (c *Core) wants() ([]wire.Want, error) {
 	if c.boot.apart() {
 		return c.wantsApart(), nil
 	}
-	var out []crdt.Dot
+	var out []wire.Want
 	for _, r := range slices.SortedFunc(maps.Keys(c.sync.lacks), crdt.ReplicaID.Compare) {
 		l, dot := c.sync.lacks[r], crdt.Dot{Replica: r, Seq: c.sync.lacks[r].seq}
 		if _, here := c.inbox.get(dot); here || c.have.Contains(dot) {
@@ -26,7 +26,7 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 		// What it depends on says who was a member then, and of what collection it is.
 		known := c.have.Covers(l.deps)
 		if known && c.linkedWith(holders) && len(out) < wire.MaxWants {
-			out = append(out, dot)
+			out = append(out, wire.Want{Dot: dot, Regions: crdt.HashRegions(l.regions)})
 		}
 		l.gone = known && c.nowhere(dot, holders, &l.since)
 		if l.gone && !c.newcomer() {
@@ -42,7 +42,7 @@ func (c *Core) wants() ([]crdt.Dot, error) {
 // wantsOfOthers adds what others want of which this region has not even the placeholder, as
 // who has that cannot be reached from here. It knows all collections that they know, and
 // is linked with all that share some with it, so nothing can be under way to it either.
-func (c *Core) wantsOfOthers(out []crdt.Dot) []crdt.Dot {
+func (c *Core) wantsOfOthers(out []wire.Want) []wire.Want {
 	if !c.synced {
 		out = c.wantsOfAll(out)
 	}
@@ -54,9 +54,9 @@ func (c *Core) wantsOfOthers(out []crdt.Dot) []crdt.Dot {
 		if !c.have.Covers(p.report.Have) {
 			continue
 		}
-		for _, d := range p.report.Wants {
-			if c.isReported(d) {
-				out = c.wantToo(out, d)
+		for _, w := range p.report.Wants {
+			if c.isReported(w.Dot) {
+				out = c.wantToo(out, w)
 			}
 		}
 	}
@@ -65,26 +65,35 @@ func (c *Core) wantsOfOthers(out []crdt.Dot) []crdt.Dot {
 
 // wantsOfAll adds what all want from whom a new region can get anything: then it has it
 // no more than they, nor is it under way. It may know neither the collection nor who else
-// is a member, and one of those may wait for it, to know that it has nothing.
-func (c *Core) wantsOfAll(out []crdt.Dot) []crdt.Dot {
+// is a member, and one of those may wait for it, to know that it has nothing. As long as there
+// is nothing here, nothing has come of regions that are not linked.
+func (c *Core) wantsOfAll(out []wire.Want) []wire.Want {
 	names := c.peerNames()
+	if c.have.Len() == 0 && c.inbox.changes == 0 {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !c.hears(c.peers[name]) })
+	}
 	if len(names) == 0 || !c.linkedWith(names) {
 		return out
 	}
-	for _, d := range c.peers[names[0]].report.Wants {
-		if !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(c.peers[name].report.Wants, d) }) {
-			out = c.wantToo(out, d)
+	for _, w := range c.peers[names[0]].report.Wants {
+		if !slices.ContainsFunc(names, func(name string) bool { return !c.peers[name].wants(w.Dot) }) {
+			out = c.wantToo(out, w)
 		}
 	}
 	return out
 }
 
+// wants reports whether a peer wants a change, or a collection, as it last told.
+func (p *peer) wants(d crdt.Dot) bool {
+	return slices.ContainsFunc(p.report.Wants, func(w wire.Want) bool { return w.Dot == d })
+}
+
 // wantToo adds what others want, if this region has not even the placeholder.
-func (c *Core) wantToo(out []crdt.Dot, d crdt.Dot) []crdt.Dot {
-	if _, here := c.inbox.get(d); here || c.have.Contains(d) || slices.Contains(out, d) || len(out) >= wire.MaxWants {
+func (c *Core) wantToo(out []wire.Want, w wire.Want) []wire.Want {
+	if _, here := c.inbox.get(w.Dot); here || c.have.Contains(w.Dot) || slices.Contains(out, w) || len(out) >= wire.MaxWants {
 		return out
 	}
-	return append(out, d)
+	return append(out, w)
 }
 
 // isReported reports whether some region has told that it holds a change. If none does, nobody
@@ -101,29 +110,32 @@ func (c *Core) isReported(d crdt.Dot) bool {
 // wantsApart is what a region wants that takes a snapshot: whatever others do, but for
 // what the copy may contain; and, by the dot of its creation, a collection of which it
 // has nothing.
-func (c *Core) wantsApart() []crdt.Dot {
-	var out []crdt.Dot
-	want := func(d crdt.Dot) {
-		if len(out) < wire.MaxWants && !slices.Contains(out, d) {
-			out = append(out, d)
+func (c *Core) wantsApart() []wire.Want {
+	var out []wire.Want
+	want := func(w wire.Want) {
+		if len(out) < wire.MaxWants && !slices.Contains(out, w) {
+			out = append(out, w)
 		}
 	}
-	b, end, copied := &c.boot, c.boot.end(), false
+	b, end := &c.boot, c.boot.end()
 	if col := c.awaited(); col != nil && b.last.ID == "" && b.peer == "" && c.linkedWith(c.otherHolders(col.Settings.Regions)) {
-		want(col.Incarnation)
+		want(wire.Want{Dot: col.Incarnation})
 	}
+	copied := map[uint64]bool{} // by who holds it
 	for _, dot := range c.catalog.resident {
-		copied = copied || b.phase == bootCopying && !c.digests.Of(dot).IsZero()
+		if b.phase == bootCopying && !c.digests.Of(dot).IsZero() {
+			copied[crdt.HashRegions(c.catalog.byDot[dot].Settings.Regions)] = true
+		}
 	}
 	for _, name := range c.peerNames() {
-		for _, d := range c.peers[name].report.Wants {
+		for _, w := range c.peers[name].report.Wants {
 			switch {
-			case c.catalog.byDot[d] != nil:
-				if b.phase == bootClearing || compareKeys(store.DocKey{Collection: d}, b.last) > 0 {
-					want(d)
+			case c.catalog.byDot[w.Dot] != nil:
+				if b.phase == bootClearing || compareKeys(store.DocKey{Collection: w.Dot}, b.last) > 0 {
+					want(w)
 				}
-			case !copied || !end.Contains(d):
-				want(d)
+			case !copied[w.Regions] || !end.Contains(w.Dot):
+				want(w)
 			}
 		}
 	}

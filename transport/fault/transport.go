@@ -114,6 +114,13 @@ func (t *Transport) setPeers() {
 		ep.Dial = ep.Dial || t.redial[region] && ep.Addr != ""
 		peers[region] = ep
 	}
+	if _, open := peers[transport.Anybody]; open {
+		for region, f := range t.faults {
+			if _, named := peers[region]; !named && f.off() {
+				peers[region] = transport.Endpoint{Off: true}
+			}
+		}
+	}
 	t.inner.SetPeers(peers)
 }
 

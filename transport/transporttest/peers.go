@@ -194,6 +194,33 @@ func stranger(c *cluster) {
 	}
 }
 
+// anybody may dial as long as that is said, and is refused afterwards.
+func anybody(c *cluster) {
+	a, b := c.add("a", settings()), c.add("b", settings())
+	a.tr.SetPeers(map[string]transport.Endpoint{transport.Anybody: {}})
+	b.tr.SetPeers(map[string]transport.Endpoint{"a": c.to("a")})
+	a.start()
+	b.start()
+	a.link("b")
+	c.send(b, "a", numbered(1))
+	a.awaitMessages("b", 1)
+	if got := a.tr.Peers(); len(got) != 0 {
+		c.Errorf("nobody was named, and there is %v", got)
+	}
+	// It is named, and so it stays.
+	a.tr.SetPeers(map[string]transport.Endpoint{transport.Anybody: {}, "b": {}})
+	a.tr.SetPeers(map[string]transport.Endpoint{"b": {}})
+	c.send(b, "a", numbered(2))
+	a.awaitMessages("b", 2)
+	a.tr.SetPeers(map[string]transport.Endpoint{transport.Anybody: {}})
+	c.send(b, "a", numbered(3))
+	a.awaitMessages("b", 3)
+	a.tr.SetPeers(map[string]transport.Endpoint{})
+	c.is(b.awaitDowns("a", 1), transport.ErrNotPeer)
+	b.awaitState("a", "refused", func(s transport.PeerState) bool { return s.Attempts > 1 })
+	c.is(b.tr.Peers()["a"].LastError, transport.ErrNotPeer)
+}
+
 func wrongRegion(c *cluster) {
 	a, b := c.add("a", settings()), c.add("b", settings())
 	a.tr.SetPeers(map[string]transport.Endpoint{"x": c.to("b")})

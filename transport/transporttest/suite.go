@@ -66,6 +66,7 @@ func Run(t *testing.T, f Factory) {
 		{"PeersChangeWhileRunning", peersChange},
 		{"OffEndsAndRefusesTheLink", off},
 		{"StrangerIsRefused", stranger},
+		{"AnybodyMayDial", anybody},
 		{"WrongRegionIsNotedAndNotLinked", wrongRegion},
 		{"SendersMayBeMany", manySenders},
 		{"LifeCycle", lifeCycle},

@@ -194,7 +194,18 @@ func (m Hello) appendFields(b []byte) []byte {
 			return append(b, t.Hash[:]...)
 		})
 	}
-	return binary.AppendVarint(b, m.Now)
+	b = binary.AppendVarint(b, m.Now)
+	return append(b, flags(m.Lists, m.Copying))
+}
+
+// flags packs what is true or false into a byte, the first in its lowest bit.
+func flags(is ...bool) (b byte) {
+	for i, set := range is {
+		if set {
+			b |= 1 << i
+		}
+	}
+	return b
 }
 
 func readHello(r *crdt.Reader) Hello {
@@ -212,6 +223,8 @@ func readHello(r *crdt.Reader) Hello {
 		}
 	}
 	m.Now = r.Varint()
+	is := r.Byte()
+	m.Lists, m.Copying = is&1 != 0, is&2 != 0
 	if r.Err() == nil && (m.MinVersion == 0 || m.MaxVersion < m.MinVersion) {
 		r.Fail("bad version range")
 	}
@@ -263,7 +276,7 @@ func (m Status) size() int {
 	n := 4
 	for i := range m.Reports {
 		x := &m.Reports[i]
-		n += 59 + len(x.Region) + vectorSize(x.Have) + digest.Size + len(x.Wants)*maxDotBytes
+		n += 59 + len(x.Region) + vectorSize(x.Have) + digest.Size + len(x.Wants)*(maxDotBytes+8)
 		for _, l := range x.Links {
 			n += 2 + len(l)
 		}
@@ -289,13 +302,10 @@ func (x *Report) append(b []byte) []byte {
 		b = appendText(b, l)
 	}
 	b = x.Digest.Append(binary.AppendVarint(b, x.Now))
-	settled := byte(0)
-	if x.Settled {
-		settled = 1
-	}
-	b = binary.AppendUvarint(append(b, settled), uint64(len(x.Wants)))
-	for _, d := range x.Wants {
-		b = binary.AppendUvarint(append(b, d.Replica[:]...), d.Seq)
+	b = binary.AppendUvarint(append(b, flags(x.Settled, x.Copying)), uint64(len(x.Wants)))
+	for _, w := range x.Wants {
+		b = binary.AppendUvarint(append(b, w.Dot.Replica[:]...), w.Dot.Seq)
+		b = binary.BigEndian.AppendUint64(b, w.Regions)
 	}
 	return b
 }
@@ -327,11 +337,12 @@ func (x *Report) read(r *crdt.Reader) {
 	if len(r.Rest()) == 0 {
 		return
 	}
-	x.Settled = r.Byte() == 1
-	if n := r.Count(MaxWants, minDot); n > 0 {
-		x.Wants = make([]crdt.Dot, n)
+	is := r.Byte()
+	x.Settled, x.Copying = is&1 != 0, is&2 != 0
+	if n := r.Count(MaxWants, minDot+8); n > 0 {
+		x.Wants = make([]Want, n)
 		for i := range x.Wants {
-			x.Wants[i] = r.Dot()
+			x.Wants[i] = Want{Dot: r.Dot(), Regions: binary.BigEndian.Uint64(r.Fixed(8))}
 		}
 	}
 }

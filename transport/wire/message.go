@@ -150,6 +150,11 @@ type Hello struct {
 	// Now is the sender's wall clock in Unix milliseconds, to estimate how far the
 	// clocks are apart.
 	Now int64
+	// Lists says that the sender knows the receiver as a member, by a region that added it.
+	Lists bool
+	// Copying says that the sender has no place in the cluster yet, and takes a snapshot:
+	// Have says nothing of what the cluster has. Both since version 8.
+	Copying bool
 }
 
 // A Tip is the end of one origin's log: the hash of its chain up to and
@@ -196,11 +201,21 @@ type Report struct {
 	// Settled says that the region's replica has a place in the cluster: it takes
 	// writes, or did, and can vouch for a new replica.
 	Settled bool
+	// Copying is as in [Hello]. Since version 8.
+	Copying bool
 	// Wants names changes that the region should hold and has only placeholders of,
 	// while it is linked with all others that should, and of what others want in this way
 	// all that it has nothing of; and, by the change that made it,
 	// a collection of which it has nothing yet while it takes a snapshot. Since version 8.
-	Wants []crdt.Dot
+	Wants []Want
+}
+
+// A Want is a change whose body is wanted, or a collection.
+type Want struct {
+	Dot crdt.Dot
+	// Regions is a hash of the patterns of the regions that hold what it does, zero for a
+	// collection: who copies a snapshot knows of what collections it has something already.
+	Regions uint64
 }
 
 // Request asks for changes. It is answered by CatchUp messages with the same ID

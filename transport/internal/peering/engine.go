@@ -48,6 +48,9 @@ type Engine struct {
 	mu    sync.Mutex
 	want  map[string]transport.Endpoint
 	state map[string]transport.PeerState
+	// Others than those of want may dial if open is set.
+	open    bool
+	anybody transport.Endpoint
 
 	changed chan struct{} // gets a token when want has changed
 	ops     chan func()   // for the owner to call
@@ -130,6 +133,8 @@ func (e *Engine) SetPeers(peers map[string]transport.Endpoint) {
 	e.mu.Lock()
 	e.want = maps.Clone(peers)
 	delete(e.want, e.self)
+	e.anybody, e.open = e.want[transport.Anybody]
+	delete(e.want, transport.Anybody)
 	for name := range e.state {
 		if _, ok := e.want[name]; !ok {
 			delete(e.state, name)
@@ -260,10 +265,14 @@ func (e *Engine) shutdown() {
 // setPeers brings the peers in line with what SetPeers said last.
 func (e *Engine) setPeers() {
 	e.mu.Lock()
-	want := e.want
+	want, open, anybody := e.want, e.open, e.anybody
 	e.mu.Unlock()
 	for name, p := range e.peers {
 		if _, ok := want[name]; !ok && p.wanted {
+			if open && (p.link != nil || p.next != nil) {
+				p.endpoint = anybody
+				continue
+			}
 			p.wanted = false
 			e.drop(p, CodeNotPeer, fmt.Errorf("%w: %s was taken out of the peers of %s", transport.ErrNotPeer, name, e.self))
 			e.forget(p)
@@ -530,8 +539,8 @@ func (e *Engine) greet(ctx context.Context, conn Conn) {
 // accepted decides about a connection that a peer has dialled.
 func (e *Engine) accepted(c *candidate) {
 	name := c.conn.Peer()
-	p := e.peers[name]
-	if p == nil || !p.wanted {
+	p := e.caller(name)
+	if p == nil {
 		c.refuse(CodeNotPeer, fmt.Sprintf("%s is not a peer of %s", name, e.self))
 		if n, ok := e.limiter.Allow("not a peer " + name); ok {
 			e.log.Warn("refused a region that is not a peer", "peer", name, "address", c.conn.RemoteAddr(), "suppressed", n)
@@ -573,6 +582,26 @@ func (e *Engine) accepted(c *candidate) {
 	}
 }
 
+// caller returns the peer that a region is which dials, nil if it may not.
+func (e *Engine) caller(name string) *peer {
+	p := e.peers[name]
+	if p != nil && p.wanted {
+		return p
+	}
+	e.mu.Lock()
+	ep, open := e.anybody, e.open
+	e.mu.Unlock()
+	if !open || ep.Off {
+		return nil
+	}
+	if p == nil {
+		p = &peer{name: name}
+		e.peers[name] = p
+	}
+	p.wanted, p.endpoint = true, ep
+	return p
+}
+
 func (p *peer) unpark() *candidate {
 	c := p.parked
 	p.parked = nil
@@ -612,6 +641,11 @@ func (e *Engine) ended(p *peer, stable bool, reason error) {
 		e.adopt(p, c, false)
 		return
 	}
+	e.mu.Lock()
+	if _, named := e.want[p.name]; !named {
+		p.wanted = false // nothing is kept of it
+	}
+	e.mu.Unlock()
 	e.consider(p, time.Now().Add(e.backoff(p)))
 	e.forget(p)
 }

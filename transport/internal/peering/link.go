@@ -231,7 +231,11 @@ func (l *link) Close(reason error) {
 	} else if !errors.Is(reason, transport.ErrClosed) {
 		reason = fmt.Errorf("%w: %w", transport.ErrClosed, reason)
 	}
-	l.fail(CodeClosed, reason)
+	code := CodeClosed
+	if errors.Is(reason, transport.ErrNotPeer) {
+		code = CodeNotPeer
+	}
+	l.fail(code, reason)
 }
 
 func (l *link) Stats() transport.LinkStats {
