@@ -235,13 +235,17 @@ func (a *app) serve(ctx context.Context, c *cobra.Command, cfg node.Config) erro
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	ready, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(ctx)
 	g.Go(func() error {
 		defer cancel()
 		return n.Run(ctx)
 	})
 	g.Go(func() error {
-		a.announce(ready, n, cfg)
+		a.announce(running, n, cfg)
+		return nil
+	})
+	g.Go(func() error {
+		returnMemory(running)
 		return nil
 	})
 	return g.Wait()

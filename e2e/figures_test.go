@@ -374,9 +374,9 @@ func feedFigures(t *testing.T) table {
 
 // documentFigures measures a store that grows: under load, idle, and at a start.
 func documentFigures(t *testing.T) table {
-	tb := newTable("Documents (1 KB; updates of a field and reads, 500/s each; then idle for ten seconds, and started again)",
-		"documents", "loaded per second", "update p50, ms", "p99", "read p50, ms", "p99", "RSS under load, MiB", "heap", "disk",
-		"idle: CPU, %", "RSS", "start, clean, s", "start after kill -9, s")
+	tb := newTable("Documents (1 KB; updates of a field and reads, 500/s each; then idle, and started again)",
+		"documents", "loaded per second", "update p50, ms", "p99", "read p50, ms", "p99", "memory after the load, MiB", "mapped files", "disk",
+		"idle from the 5th second on: CPU, %", "from the 60th on: CPU, %", "memory, MiB", "mapped files", "start, clean, s", "start after kill -9, s")
 	for docs := 1000; docs <= *figureDocs; docs *= 10 {
 		c := cluster.Start(t, cluster.Options{Regions: cluster.Regions[:1]})
 		n := c.Nodes[0]
@@ -386,11 +386,12 @@ func documentFigures(t *testing.T) table {
 		read := cfg
 		read.Workload = "C"
 		r := on(t, read, n)
-		reg := w.Regions[0]
+		taken, mapped := n.Memory(t)
 		time.Sleep(5 * time.Second) // flushes and compactions end
-		cpu := cpuOf(t, n)
-		time.Sleep(10 * time.Second)
-		idle, rss := (cpuOf(t, n)-cpu)*10, n.RSS(t)
+		soon := idleCPU(t, n)
+		time.Sleep(45 * time.Second)
+		later := idleCPU(t, n)
+		takenIdle, mappedIdle := n.Memory(t)
 		n.Stop(t)
 		clean := startTime(t, n)
 		cfg.Records = min(docs, 1000)
@@ -398,10 +399,19 @@ func documentFigures(t *testing.T) table {
 		n.Kill(t)
 		killed := startTime(t, n)
 		tb.add(docs, float64(w.Loaded.Documents)/w.Loaded.Seconds, w.Total.P50, w.Total.P99, r.Total.P50, r.Total.P99,
-			reg.RSSBytes/mib, int64(reg.HeapBytes)/mib, reg.DiskBytes/mib, idle, rss/mib, clean, killed)
+			taken/mib, mapped/mib, r.Regions[0].DiskBytes/mib, soon, later, takenIdle/mib, mappedIdle/mib, clean, killed)
 		n.Stop(t)
 	}
 	return tb
+}
+
+// idleCPU is what a region that nobody asks takes of a processor, in percent, over ten seconds.
+func idleCPU(t *testing.T, n *cluster.Node) float64 {
+	t.Helper()
+	const seconds = 10
+	before := cpuOf(t, n)
+	time.Sleep(seconds * time.Second)
+	return (cpuOf(t, n) - before) / seconds * 100
 }
 
 // startTime is how long a region takes from its start until it takes requests.

@@ -16,9 +16,12 @@ const (
 	quietBytes = 1 << 20
 	// compactAbove is how much must have been written since.
 	compactAbove = 64 << 20
-	// compactShare is how much of the store's size that must be: the work of it stays
-	// a small multiple of that of the writes.
-	compactShare = 0.5
+	// compactGarbage is how much of the store must be garbage: a store that only grew is
+	// not worth the work.
+	compactGarbage = 0.25
+	// judgeEvery is how long after the garbage was too little it is estimated again,
+	// although nothing was written: logs are cut, and old versions expire.
+	judgeEvery = 10 * time.Minute
 	// compactBelow is the size up to which it is done: the levels of a larger store keep
 	// little in proportion that is no longer there, and it would take minutes.
 	compactBelow = 1 << 30
@@ -33,32 +36,57 @@ func (r *Region) compact(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(compactEvery)
 	defer ticker.Stop()
-	last := c.Written()
+	last, judge := c.Written(), judgement{}
 	for {
+		var now time.Time
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case now = <-ticker.C:
 		}
 		written := c.Written()
 		quiet := written-last < quietBytes
-		if last = written; !quiet {
+		if last = written; !quiet || !judge.due(written, now) {
 			continue
 		}
-		before, err := r.store.Sizes()
-		if err != nil || written < compactAbove || before.Records > compactBelow || float64(written) < compactShare*float64(before.Records) {
-			continue
-		}
-		start := time.Now()
-		if err := c.Compact(); errors.Is(err, store.ErrClosed) {
+		if err := r.compactIfWorth(c); errors.Is(err, store.ErrClosed) {
 			return nil
 		} else if err != nil {
 			r.cfg.Logger.Warn("the store could not be compacted", "error", err)
-			continue
 		}
 		last = c.Written()
-		if after, err := r.store.Sizes(); err == nil {
-			r.cfg.Logger.Info("compacted the store", "before", before.Records, "after", after.Records, "took", time.Since(start).Round(time.Millisecond))
-		}
+		judge = judgement{written: last, at: now}
 	}
+}
+
+// A judgement is when it was looked at last whether to compact the store.
+type judgement struct {
+	written int64
+	at      time.Time
+}
+
+// due reports whether to look again. written is since the store was compacted.
+func (j judgement) due(written int64, now time.Time) bool {
+	return written-j.written >= compactAbove || written >= compactAbove && now.Sub(j.at) >= judgeEvery
+}
+
+func (r *Region) compactIfWorth(c store.Compactor) error {
+	before, err := r.store.Sizes()
+	if err != nil || before.Records > compactBelow {
+		return err
+	}
+	garbage, err := c.Garbage()
+	if err != nil || garbage < compactGarbage {
+		return err
+	}
+	start := time.Now()
+	if err := c.Compact(); err != nil {
+		return err
+	}
+	after, err := r.store.Sizes()
+	if err != nil {
+		return err
+	}
+	r.cfg.Logger.Info("compacted the store", "before", before.Records, "after", after.Records, "took", time.Since(start).Round(time.Millisecond))
+	return nil
 }

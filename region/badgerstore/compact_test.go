@@ -37,6 +37,9 @@ func TestCompactGivesRoomBack(t *testing.T) {
 	if n := s.Written(); n < docs*size*rounds {
 		t.Errorf("%d bytes were written, it tells of %d", docs*size*rounds, n)
 	}
+	if share, err := s.Garbage(); err != nil || share < 0.5 || share > 1 {
+		t.Errorf("a share of %v is garbage: %v", share, err)
+	}
 	before, err := s.Sizes()
 	if err != nil {
 		t.Fatal(err)
@@ -60,5 +63,53 @@ func TestCompactGivesRoomBack(t *testing.T) {
 		if got, err := s.Doc(key(i)); err != nil || !bytes.Equal(got, state[i]) {
 			t.Fatalf("document %d: %v", i, err)
 		}
+	}
+}
+
+// A store that only grew has no garbage, and one from which all was removed is nothing else.
+func TestGarbageIsWhatReadersDoNotSee(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{MemTableBytes: MinMemTableBytes, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if share, err := s.Garbage(); err != nil || share != 0 {
+		t.Errorf("a share of %v of an empty store is garbage: %v", share, err)
+	}
+	const size, batch = 4000, 500
+	key := func(i int) store.DocKey {
+		return store.DocKey{Collection: crdt.Dot{Replica: crdt.ReplicaID{1}, Seq: 1}, ID: fmt.Sprintf("%08d", i)}
+	}
+	random := rand.NewChaCha8([32]byte{1})
+	docs := 0
+	// Writers wait for compactions when the first level has levelZeroStall tables.
+	for most := (levelZeroStall + 2*numMemTables) * MinMemTableBytes / size; len(s.samplePlaces()) < 8; docs += batch {
+		if docs > most {
+			t.Fatalf("%d documents, and no table below the first level", docs)
+		}
+		var b store.Batch
+		for i := range batch {
+			p := store.DocPut{Key: key(docs + i), State: make([]byte, size)}
+			_, _ = random.Read(p.State)
+			b.Docs = append(b.Docs, p)
+		}
+		if err := s.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if share, err := s.Garbage(); err != nil || share > 0.05 {
+		t.Errorf("a share of %v of a store that only grew is garbage: %v", share, err)
+	}
+	for i := 0; i < docs; i += batch {
+		var b store.Batch
+		for j := range batch {
+			b.Docs = append(b.Docs, store.DocPut{Key: key(i + j)})
+		}
+		if err := s.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if share, err := s.Garbage(); err != nil || share < 0.9 {
+		t.Errorf("a share of %v is garbage when all was removed: %v", share, err)
 	}
 }

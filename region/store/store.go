@@ -213,6 +213,9 @@ type Compactor interface {
 	// Written is how many bytes were committed since the store was opened, or last
 	// compacted.
 	Written() int64
+	// Garbage estimates which share of what the store takes is no longer there for
+	// readers, 0 to 1. It costs little, whatever the size of the store.
+	Garbage() (share float64, err error)
 	// Compact gives back the room of what is no longer there. It rewrites much of the
 	// store, and needs room for that (ErrFull); commits and reads go on meanwhile.
 	Compact() error
