@@ -63,13 +63,17 @@ func (x *exchange) setCookie(token string) {
 // for nothing and is replaced: its user could do nothing about an error.
 func (x *exchange) token(r *http.Request) (crdt.Vector, error) {
 	if text := r.Header.Get(HeaderToken); text != "" {
-		return decodeToken(text)
+		v, err := decodeToken(text)
+		if err == nil {
+			err = x.s.region.Lost(v)
+		}
+		return v, err
 	}
 	if x.cookie.token == "" {
 		return crdt.Vector{}, nil
 	}
 	v, err := decodeToken(x.cookie.token)
-	if err != nil {
+	if err != nil || x.s.region.Lost(v) != nil {
 		return crdt.Vector{}, nil //nolint:nilerr // see above
 	}
 	return v, nil

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
+	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/topology"
 )
@@ -42,6 +44,39 @@ func (s *Server) postRegion(x *exchange, r *http.Request) error {
 		Address string `json:"address,omitempty"`
 		Added   bool   `json:"added"`
 	}{receipt.Member.Region, receipt.Member.Address, receipt.Added})
+}
+
+// deleteRegion answers DELETE /v1/cluster/regions/{region}: it removes a region for
+// good, or tells how far that is.
+func (s *Server) deleteRegion(x *exchange, r *http.Request) error {
+	q := parseQuery(r, "force")
+	ask := core.RemoveRegion{Region: pathParam(r, "region"), Force: q.flag("force")}
+	if q.err != nil {
+		return q.err
+	}
+	if err := x.await(r); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
+	defer cancel()
+	receipt, err := s.region.RemoveRegion(ctx, ask)
+	if errors.Is(err, core.ErrNotMember) {
+		return problemf(unknownRegion, "the cluster has no region %.100q", ask.Region)
+	}
+	if err != nil {
+		return err
+	}
+	x.saw(receipt.Have)
+	status, state := http.StatusOK, region.MemberRemoved
+	if !receipt.Removal.Done {
+		status, state = http.StatusAccepted, region.MemberLeaving
+		s.log.Info("a region is being removed", "removed", receipt.Removal.Region, "waiting", receipt.Waiting)
+	}
+	return x.answerJSON(r, status, struct {
+		Region  string   `json:"region"`
+		State   string   `json:"state"`
+		Waiting []string `json:"waiting,omitempty"`
+	}{receipt.Removal.Region, state, receipt.Waiting})
 }
 
 // putTopology answers PUT /v1/cluster/topology.

@@ -96,6 +96,8 @@ var (
 	tooManySiblings  = &kind{"too-many-siblings", 409, "Too many siblings", false, "The document has as many concurrent versions as local writers may make. Resolve them first: PUT with If-Match, or POST …/resolve."}
 	noShare          = &kind{"no-share", 409, "Counter is at its bound", false, "The regions together may not take the counter that far: it is used up. \"share\" says what is left."}
 	shareAway        = &kind{"share-away", 409, "Share is in other regions", true, "The region's share of the counter is too small, and those that have more of it did not give it in time. \"share\" says who has how much. Wait as long as Retry-After says, ask for a longer wait by Prefer: wait=N, or write in one of these regions."}
+	removing         = &kind{"removing", 409, "Region is being removed", false, "The region is being removed from the cluster, and can be added again when that is done. GET /v1/cluster says what it waits for."}
+	noMajority       = &kind{"no-majority", 409, "No majority would remain", false, "Without the region no majority of the members would remain, so two parts of the cluster could each go on without the other. Bring it back, or, if it is gone for good, remove it by force."}
 	exists           = &kind{"exists", 409, "Exists already", false, "The thing is there already, and different in what cannot be changed, such as a collection's type."}
 	placeMoved       = &kind{"place-moved", 409, "The place may have moved", false, "The conflict is settled and was in a list, whose elements may have moved since. Look at the document, and send its ETag as If-Match."}
 	baseGone         = &kind{"base-gone", 410, "Base version is gone", false, "The version named by Meridian-Base is not kept any more (the collection's setting \"keep\"). Send the base itself: PUT with Content-Type application/vnd.meridian.based+json and {\"base\": …, \"value\": …}."}
@@ -103,6 +105,7 @@ var (
 	feedGone         = &kind{"feed-gone", 410, "Feed position is gone", false, "What has changed since is not kept any more, or the id is not one of this region's feed. Read the list, and follow from there."}
 	momentGone       = &kind{"moment-gone", 410, "Moment is not kept", false, "The handle of a list's moment (at=) is known in the region that gave it only, for a minute after it was last used and an hour in all, and not across a restart. Read the list from its beginning, with at=now."}
 	sinceGone        = &kind{"backup-base-gone", 410, "No incremental backup is possible", false, "The log does not reach back to the earlier backup, the region lacks changes that are in it, or too much has changed since. Make a full backup."}
+	writeLost        = &kind{"write-lost", 410, "Write is lost", false, "Meridian-Token names a write of a region that was removed from the cluster before another region had it. Drop the token and read again. If the region comes back and its store is whole, what it had is written anew."}
 	precondition     = &kind{"precondition-failed", 412, "Precondition failed", false, "If-Match or If-None-Match does not hold in this region. Read the document again, decide, and send the new ETag."}
 	tooLarge         = &kind{"too-large", 413, "Too large", false, "The body, the document that would result, or the change is beyond a limit. The detail names it."}
 	badMediaType     = &kind{"unsupported-media-type", 415, "Unsupported media type", false, "The route does not take bodies of this Content-Type or Content-Encoding. For PATCH the header Accept-Patch lists those that it does. Note that curl -d says application/x-www-form-urlencoded by default; curl --json says application/json."}
@@ -129,6 +132,7 @@ var (
 	homePending      = &kind{"home-pending", 503, "Home is not established yet", true, "The region is to be the home and is not yet: not all regions are known to have stopped taking writes, or the last writes of the former home have not arrived. Wait as long as Retry-After says."}
 	noAuthority      = &kind{"no-authority", 503, "Home has no authority", false, "The region is home by name, but its store was replaced since, or it has never been heard: what it had taken may be missing. Grant it again: POST /v1/collections/{name}/home."}
 	notMember        = &kind{"not-member", 503, "Not a member", true, "The region was not added to the cluster, so the others refuse it. Add it by POST /v1/cluster/regions/{region} to any of them."}
+	removedKind      = &kind{"removed", 503, "Region was removed", true, "The region was removed from the cluster, or is about to be, and takes no writes any more. Other regions do."}
 	notReady         = &kind{"not-ready", 503, "Not ready", true, "The region does not serve yet, or any more."}
 	stopped          = &kind{"stopped", 503, "Stopping", true, "The region is shutting down. Other regions serve."}
 	damagedKind      = &kind{"document-damaged", 503, "Document is damaged", true, "The region's copy of the document is not what was written. It is repaired from another region within seconds if one can be reached; others serve it meanwhile."}
@@ -141,10 +145,10 @@ var (
 var kinds = []*kind{
 	malformedRequest, malformedJSON, malformedPatch, malformedETag, malformedToken, malformedCursor,
 	crossOrigin, noRoute, unknownColl, noDocument, unknownRegion, noConflict, faultsOff, badMethod,
-	misfit, tooManySiblings, noShare, shareAway, exists, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, precondition, tooLarge, badMediaType,
+	misfit, tooManySiblings, noShare, shareAway, exists, removing, noMajority, placeMoved, baseGone, versionGone, feedGone, momentGone, sinceGone, writeLost, precondition, tooLarge, badMediaType,
 	notHeld, refused, invalid, badPolicy, keyReused, notObject, tooDeep, inexactNumber, severalHomes, severalHolders,
 	upgradeRequired,
-	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, holdersAway, homePending, noAuthority, notMember, notReady, stopped, damagedKind, storage, timeout, full,
+	busy, keysFull, internal, fenced, catchingUp, behind, noQuorum, homeAway, holdersAway, homePending, noAuthority, notMember, removedKind, notReady, stopped, damagedKind, storage, timeout, full,
 }
 
 // byError says which problem an error is. The first that matches counts: the
@@ -188,6 +192,10 @@ var byError = []struct {
 	{core.ErrUnknownReplica, noAuthority},
 	{core.ErrInvalid, invalid},
 	{core.ErrNotMember, notMember},
+	{core.ErrRemoved, removedKind},
+	{core.ErrRemoving, removing},
+	{core.ErrNoMajority, noMajority},
+	{core.ErrWriteLost, writeLost},
 	{core.ErrFenced, fenced},
 	{core.ErrCatchingUp, catchingUp},
 	{core.ErrNoQuorum, noQuorum},

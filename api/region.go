@@ -34,6 +34,10 @@ type Region interface {
 
 	// AddRegion makes a region a member, or changes its address.
 	AddRegion(ctx context.Context, ask core.AddRegion) (core.MemberReceipt, error)
+	// RemoveRegion begins to remove a member, or says how far that is.
+	RemoveRegion(ctx context.Context, ask core.RemoveRegion) (core.RemovalReceipt, error)
+	// Lost says which changes that a vector names were lost with removed regions; nil if none was.
+	Lost(v crdt.Vector) error
 	// SetTopology changes the shape of the links.
 	SetTopology(ctx context.Context, spec topology.Spec) (core.TopologyReceipt, error)
 

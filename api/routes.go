@@ -75,6 +75,7 @@ func (s *Server) routes() chi.Router {
 	get("/v1/cluster", s.getCluster)
 	get("/v1/cluster/convergence", s.getConvergence)
 	m.Post("/v1/cluster/regions/{region}", handle(s.postRegion))
+	m.Delete("/v1/cluster/regions/{region}", handle(s.deleteRegion))
 	m.Put("/v1/cluster/topology", handle(s.putTopology))
 	get("/v1/backup", s.getBackup)
 	get("/v1/faults/links", s.listFaults)

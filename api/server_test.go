@@ -42,6 +42,8 @@ func (s *slow) Wait(ctx context.Context, _ crdt.Vector) error {
 
 func (s *slow) RegionOf(crdt.ReplicaID) string { return "" }
 
+func (s *slow) Lost(crdt.Vector) error { return nil }
+
 // running starts a server on loopback; stop ends it and returns what Run did.
 func running(t *testing.T, c Config) (url string, stop func() error) {
 	t.Helper()

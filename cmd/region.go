@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,16 +16,17 @@ import (
 func newRegion(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "region",
-		Short: "Add regions to the cluster, and list them",
-		Long: `Add regions to a cluster that runs, and list those that there are. Who is a member is
-replicated like documents are: ask any region.`,
+		Short: "Add regions to the cluster, remove and list them",
+		Long: `Add regions to a cluster that runs, remove some for good, and list those that there are.
+Who is a member is replicated like documents are: ask any region.`,
 		Example: `  meridian region add sa-east --address 10.0.0.4:7400
-  meridian region list`,
+  meridian region list
+  meridian region remove sa-east`,
 		GroupID: groupClient,
 		Args:    cobra.ArbitraryArgs,
 		RunE:    showHelp,
 	}
-	c.AddCommand(newRegionAdd(a), newRegionList(a))
+	c.AddCommand(newRegionAdd(a), newRegionRemove(a), newRegionList(a))
 	return c
 }
 
@@ -43,7 +46,8 @@ rest from that one, copies all documents while writes go on, and takes requests 
 has everything; "meridian status" asked of it says how far it is. If it is killed it goes
 on where it was. A region that was not added is refused.
 
-A member cannot be removed again, and the others keep their logs for it until it comes.`,
+The others keep their logs for a member until it comes, or is removed: see "meridian
+region remove". A region that was removed is added again in the same way.`,
 		Example: `  meridian region add sa-east --address 10.0.0.4:7400
 
   # then, where it is to run
@@ -86,6 +90,86 @@ A member cannot be removed again, and the others keep their logs for it until it
 	return c
 }
 
+func newRegionRemove(a *app) *cobra.Command {
+	var (
+		force, asJSON bool
+		wait          time.Duration
+	)
+	c := &cobra.Command{
+		Use:   "remove REGION",
+		Short: "Remove a region for good",
+		Long: `Remove a region from the cluster for good: the others go on without it, cut their logs and
+forget what is deleted. Ask another region than the one that goes.
+
+A region that can be heard is asked to leave: it stops taking writes, and its last ones
+reach the others first. One that cannot is removed as it is: what it had written and no
+other region had is not there; tokens that name it get 410 write-lost. All regions
+that remain have to be reached, and be a majority of all. If some cannot be for now, the
+removal goes on when they can: repeat the command to see what it waits for.
+
+--force does not ask the region, and needs no majority: of two regions, one can only be removed by
+force. Two halves of a cluster that remove each other by force are two clusters. A region that
+takes no writes itself, since it waits for regions that do not come back, can be asked to remove
+these by force: it gives up what only they have.
+
+A store that was removed is refused when it comes back. Add the region again ("meridian
+region add"), and it comes back as a new replica: it sets aside what no other region has,
+takes everything in, and writes anew what it had set aside.`,
+		Example: `  meridian region remove sa-east
+  meridian region remove sa-east --force`,
+		Args: exactArgs("REGION"),
+	}
+	t := a.addTarget(c)
+	c.Flags().BoolVar(&force, "force", false, "do not ask the region, and do without a majority")
+	c.Flags().DurationVar(&wait, "wait", defaultRemovalWait, "wait so long for the removal to be complete")
+	addJSONFlag(c, &asJSON)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := region.CheckName(args[0]); err != nil {
+			return usageError{c, err}
+		}
+		cl, err := t.connect(c)
+		if err != nil {
+			return err
+		}
+		removal, err := removeRegion(c.Context(), cl, args[0], force, wait)
+		if err != nil {
+			return err
+		}
+		switch {
+		case asJSON:
+			return a.printJSON(removal.Raw)
+		case removal.State == client.MemberRemoved:
+			fmt.Fprintf(a.out, "%s is removed.\n", removal.Region)
+		default:
+			fmt.Fprintf(a.out, "%s is being removed; that waits for %s. It goes on by itself: repeat the command to see how far it is.\n",
+				removal.Region, strings.Join(removal.Waiting, ", "))
+		}
+		return nil
+	}
+	return c
+}
+
+const (
+	defaultRemovalWait = 10 * time.Second
+	removalPoll        = 200 * time.Millisecond
+)
+
+// removeRegion asks for a removal, and waits until it is complete or time is up.
+func removeRegion(ctx context.Context, cl *client.Client, name string, force bool, wait time.Duration) (*client.Removal, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		removal, err := cl.RemoveRegion(ctx, name, force)
+		if err != nil || removal.State == client.MemberRemoved || time.Now().After(deadline) {
+			return removal, err
+		}
+		select {
+		case <-ctx.Done():
+			return removal, ctx.Err()
+		case <-time.After(removalPoll):
+		}
+	}
+}
+
 func newRegionList(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -95,6 +179,8 @@ func newRegionList(a *app) *cobra.Command {
 
   member   it takes part
   joining  it was added, and is not known to have taken everything in
+  leaving  it is being removed
+  removed  it was removed, and is no member
 
 and LAG the changes held here that it is not known to hold.`,
 		Example: `  meridian region list

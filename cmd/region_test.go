@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/meridiandb/meridian/api/client"
 )
 
@@ -25,8 +27,8 @@ func TestRegionAddAndList(t *testing.T) {
 		{Region: "eu-west", Address: "127.0.0.1:2", State: client.MemberJoining},
 		{Region: "us-east", State: client.MemberActive},
 	}
-	if len(members) != 2 || members[0] != want[0] || members[1] != want[1] {
-		t.Errorf("got %+v, want %+v", members, want)
+	if diff := cmp.Diff(want, members); diff != "" {
+		t.Error(diff)
 	}
 	// A region that is away does not keep this one from writing (I9).
 	must(t, "put", "carts", "1", `{}`)

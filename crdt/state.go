@@ -165,6 +165,9 @@ type Edit struct {
 	Mode   DeleteMode
 	Path   value.Pointer
 	Covers []Dot
+	// Beside lets the versions that Covers does not name stay, all of them if it
+	// names none: Value becomes one more. EditResolve only; not of an automerge document.
+	Beside bool
 	// Base is the older state that the edit is based on; nil means the present
 	// one. EditPut and the patches only.
 	Base State

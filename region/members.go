@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/topology"
 	"github.com/meridiandb/meridian/transport"
@@ -45,6 +46,30 @@ func (r *Region) AddRegion(ctx context.Context, ask core.AddRegion) (core.Member
 	return res.(core.MemberReceipt), nil
 }
 
+// RemoveRegion begins to remove a region from the cluster for good, and says how far
+// that is.
+func (r *Region) RemoveRegion(ctx context.Context, ask core.RemoveRegion) (core.RemovalReceipt, error) {
+	if err := CheckName(ask.Region); err != nil {
+		return core.RemovalReceipt{}, err
+	}
+	res, err := r.submit(ctx, ask)
+	if err != nil {
+		return core.RemovalReceipt{}, err
+	}
+	return res.(core.RemovalReceipt), nil
+}
+
+// Lost says which of the changes that a vector names were made in regions that were
+// removed before another one had them. The error is a core.ErrWriteLost.
+func (r *Region) Lost(v crdt.Vector) error {
+	catalog := r.published.Load().catalog
+	lost := catalog.Lost(v)
+	if len(lost) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: change %v, of %s, which was removed before another region had it", core.ErrWriteLost, lost[0], catalog.Region(lost[0].Replica))
+}
+
 // SetTopology changes the shape of the links between the regions, while they serve.
 func (r *Region) SetTopology(ctx context.Context, spec topology.Spec) (core.TopologyReceipt, error) {
 	res, err := r.submit(ctx, core.SetTopology{Spec: spec})
@@ -55,7 +80,7 @@ func (r *Region) SetTopology(ctx context.Context, spec topology.Spec) (core.Topo
 }
 
 // setPeers tells the transport with whom to keep links, and how to reach them.
-func (o *owner) setPeers(plan topology.Plan) {
+func (o *owner) setPeers(plan topology.Plan, unheard []string) {
 	p := o.published.Load()
 	self, listed := p.catalog.Member(o.cfg.Region)
 	// Who may not be known to others by an address dials them all.
@@ -69,7 +94,15 @@ func (o *owner) setPeers(plan topology.Plan) {
 	for _, name := range p.members {
 		if name != o.cfg.Region && !slices.Contains(p.pending, name) {
 			planned := slices.Contains(plan.Peers(), name)
-			peers[name] = transport.Endpoint{Addr: o.cfg.address(p.catalog, name), Dial: plan.Dials(name) || planned && (eager || !p.catalog.Announced(name))}
+			peers[name] = transport.Endpoint{
+				Addr: o.cfg.address(p.catalog, name),
+				Dial: plan.Dials(name) || planned && (eager || !p.catalog.Announced(name)) || slices.Contains(unheard, name),
+			}
+		}
+	}
+	for _, name := range p.catalog.Removed() {
+		if _, ok := peers[name]; !ok && name != o.cfg.Region {
+			peers[name] = transport.Endpoint{} // it may dial, to be told
 		}
 	}
 	o.transport.SetPeers(peers)

@@ -383,7 +383,7 @@ func (o *owner) carryOut(fx core.Effects, start time.Time) error {
 		}
 	}
 	if fx.Plan != nil {
-		o.setPeers(*fx.Plan)
+		o.setPeers(*fx.Plan, fx.Unheard)
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -36,7 +38,8 @@ type ClusterStatus struct {
 	Held     VectorStatus  `json:"held"`
 	Stable   VectorStatus  `json:"stable"`
 	Topology topology.Spec `json:"topology"`
-	// Members are all regions, this one included, in the order of names.
+	// Members are all regions, this one and those that were removed included, in the
+	// order of names.
 	Members []MemberStatus `json:"members"`
 	Inbox   InboxStatus    `json:"inbox"`
 	Problem string         `json:"problem,omitempty"`
@@ -57,6 +60,11 @@ type ClusterStatus struct {
 	Alarms []string `json:"alarms"`
 	// Shares are those of counters with bounds.
 	Shares ShareStatus `json:"shares"`
+	// Removed says that this region is not, or soon no more, one of the cluster.
+	Removed string `json:"removed,omitempty"`
+	// Rejoin tells of what this region had written and no other had, if it was removed
+	// and came back since the start.
+	Rejoin *RejoinStatus `json:"rejoin,omitempty"`
 	// Requests are those under idempotency keys.
 	Requests RequestStatus `json:"requests"`
 }
@@ -67,6 +75,9 @@ const (
 	// has taken everything in.
 	MemberJoining = "joining"
 	MemberActive  = "member"
+	// MemberLeaving is being removed, and MemberRemoved was.
+	MemberLeaving = "leaving"
+	MemberRemoved = "removed"
 )
 
 // MemberStatus is a region of the cluster.
@@ -75,17 +86,38 @@ type MemberStatus struct {
 	// Address is where it is dialled from here.
 	Address string `json:"address,omitempty"`
 	State   string `json:"state"`
+	// Waiting are the regions that a removal waits for.
+	Waiting []string `json:"waiting,omitempty"`
+}
+
+// RejoinStatus tells of documents that were brought in of a store that came back:
+// those written, those of them in conflict with what others wrote, those that went to the
+// collection core.SetAside, and the changes still to come.
+type RejoinStatus struct {
+	Documents int `json:"documents"`
+	Conflicts int `json:"conflicts"`
+	SetAside  int `json:"set_aside"`
+	Left      int `json:"left"`
 }
 
 func (r *Region) memberStatus() []MemberStatus {
 	p := r.published.Load()
-	out := make([]MemberStatus, len(p.members))
+	out := make([]MemberStatus, len(p.members), len(p.members)+len(p.catalog.Removed()))
 	for i, name := range p.members {
 		out[i] = MemberStatus{Region: name, Address: r.cfg.address(p.catalog, name), State: MemberActive}
 		if m, listed := p.catalog.Member(name); listed && !m.Added.IsZero() && !p.catalog.Announced(name) {
 			out[i].State = MemberJoining
 		}
+		if _, leaving := p.catalog.Removing(name); leaving {
+			out[i].State, out[i].Waiting = MemberLeaving, p.catalog.Waiting()
+		}
 	}
+	for _, name := range p.catalog.Removed() {
+		if !slices.Contains(p.members, name) {
+			out = append(out, MemberStatus{Region: name, State: MemberRemoved})
+		}
+	}
+	slices.SortFunc(out, func(a, b MemberStatus) int { return strings.Compare(a.Region, b.Region) })
 	return out
 }
 
@@ -284,12 +316,19 @@ func (r *Region) Cluster(ctx context.Context) (ClusterStatus, error) {
 		out.Repaired = append(out.Repaired, d)
 	}
 	out.Members = r.memberStatus()
+	if out.Removed = s.Removed; out.Removed != "" {
+		out.Alarms = append(out.Alarms, out.Removed)
+	}
+	if s.Rebased != (core.Rebased{}) {
+		rejoin := RejoinStatus(s.Rebased)
+		out.Rejoin = &rejoin
+	}
 	states := r.transport.Peers()
 	for _, p := range s.Peers {
 		out.Regions = append(out.Regions, r.regionStatus(p, states[p.Region]))
 		if p.Away > 0 {
-			out.Alarms = append(out.Alarms, fmt.Sprintf("%s was not heard for %v: the log is kept for it, %d changes by now, and what is deleted is not forgotten",
-				p.Region, p.Away.Round(time.Second), s.Log.Changes))
+			out.Alarms = append(out.Alarms, fmt.Sprintf("%s was not heard for %v: the log is kept for it, %d changes by now, and what is deleted is not forgotten; if it is gone for good: meridian region remove %s",
+				p.Region, p.Away.Round(time.Second), s.Log.Changes, p.Region))
 		}
 		if p.Compared.Verdict == core.Different {
 			out.Alarms = append(out.Alarms, fmt.Sprintf("%s has other documents than this region in the same versions, since at least %s; GET /v1/cluster/convergence says where",

@@ -14,6 +14,8 @@ type Member struct {
 	Address string `json:"address,omitempty"`
 	// State is one of the states below.
 	State string `json:"state"`
+	// Waiting are the regions that a removal waits for.
+	Waiting []string `json:"waiting,omitempty"`
 }
 
 // States of a Member.
@@ -21,7 +23,30 @@ const (
 	// MemberJoining was added and has not taken everything in yet.
 	MemberJoining = "joining"
 	MemberActive  = "member"
+	// MemberLeaving is being removed, MemberRemoved was.
+	MemberLeaving = "leaving"
+	MemberRemoved = "removed"
 )
+
+// A Removal is how far a removal is.
+type Removal struct {
+	Member
+	// Raw is the answer as it came.
+	Raw json.RawMessage `json:"-"`
+}
+
+// RemoveRegion removes a region from the cluster for good, or tells how far that is.
+// With force it is not asked to leave, and no majority of the regions is needed.
+func (c *Client) RemoveRegion(ctx context.Context, region string, force bool) (*Removal, error) {
+	path := "/v1/cluster/regions/" + url.PathEscape(region)
+	if force {
+		path += "?force=true"
+	}
+	out := &Removal{}
+	raw, err := c.change(ctx, http.MethodDelete, path, nil, out)
+	out.Raw = raw
+	return out, err
+}
 
 // An Addition is what became of AddRegion.
 type Addition struct {
@@ -50,11 +75,15 @@ func (c *Client) SetTopology(ctx context.Context, t Topology) (json.RawMessage, 
 
 // change sends something as JSON and takes the answer apart.
 func (c *Client) change(ctx context.Context, method, path string, ask, out any) (json.RawMessage, error) {
-	body, err := json.Marshal(ask)
-	if err != nil {
-		return nil, err
+	q := request{method: method, path: path}
+	if ask != nil {
+		body, err := json.Marshal(ask)
+		if err != nil {
+			return nil, err
+		}
+		q.header, q.body = WriteOptions{}.header(mediaJSON), body
 	}
-	a, err := c.decode(ctx, request{method: method, path: path, header: WriteOptions{}.header(mediaJSON), body: body}, out)
+	a, err := c.decode(ctx, q, out)
 	if err != nil {
 		return nil, err
 	}

@@ -46,3 +46,17 @@ func decodePayload(b []byte) ([]*validate.Change, error) {
 	}
 	return cs, r.Done()
 }
+
+// Changes are those of a mutation's payload as Automerge saves them, one behind
+// the other: what EditImport takes.
+func Changes(payload []byte) ([]byte, error) {
+	cs, err := decodePayload(payload)
+	if err != nil {
+		return nil, err
+	}
+	var raw []byte
+	for _, c := range cs {
+		raw = append(raw, c.Raw...)
+	}
+	return raw, nil
+}

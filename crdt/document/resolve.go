@@ -30,7 +30,7 @@ func (ed *editor) resolution(e crdt.Edit) error {
 		}
 	}
 	kept := slices.DeleteFunc(slices.Clone(alts), func(a alt) bool {
-		return len(e.Covers) == 0 || slices.Contains(e.Covers, dot(a))
+		return len(e.Covers) == 0 && !e.Beside || slices.Contains(e.Covers, dot(a))
 	})
 	if len(kept) == 0 {
 		return ed.diff(pl, e.Value, true)

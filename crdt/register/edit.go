@@ -94,7 +94,7 @@ func (s *State) covers(e crdt.Edit) ([]crdt.Dot, error) {
 	covers := slices.Clone(e.Covers)
 	slices.SortFunc(covers, crdt.Dot.Compare)
 	covers = slices.Compact(covers)
-	if len(covers) == 0 {
+	if len(covers) == 0 && !e.Beside {
 		return nil, fmt.Errorf("%w: name the versions that the resolution covers", crdt.ErrConflict)
 	}
 	present := s.heads.Dots()

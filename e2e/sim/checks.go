@@ -20,7 +20,7 @@ import (
 func (n *node) look(fx core.Effects) {
 	for _, r := range fx.Replies {
 		if s, ok := r.Result.(core.Status); ok {
-			n.stable, n.inbox, n.cut, n.unmet = s.Stable, s.Inbox.Changes, s.Log.Cut, s.Unmet > 0
+			n.stable, n.inbox, n.cut, n.unmet, n.aside = s.Stable, s.Inbox.Changes, s.Log.Cut, s.Unmet > 0, s.Rebased.Left
 		}
 	}
 }
@@ -92,7 +92,9 @@ func (n *node) wrote(l *store.LogPut, fx core.Effects) *change {
 		return nil
 	}
 	c := &change{Change: ch, encoded: bytes.Clone(l.Change), region: n.index, incs: map[doc]int64{}}
-	n.asOf(c, fx)
+	if !n.asOf(c, fx) {
+		n.rebased(c, fx.Catalog)
+	}
 	n.w.hist.add(c)
 	n.w.stats.Changes++
 	n.w.checkI11Stamps(c)
@@ -100,13 +102,14 @@ func (n *node) wrote(l *store.LogPut, fx core.Effects) *change {
 	return c
 }
 
-// asOf compares a new change with the request that it answers.
-func (n *node) asOf(c *change, fx core.Effects) {
+// asOf compares a new change with the request that it answers, if it answers one.
+func (n *node) asOf(c *change, fx core.Effects) (asked bool) {
 	for _, rep := range fx.Replies {
 		r, ok := rep.Result.(core.Receipt)
 		if !ok || r.Dot != c.Dot || n.asked[rep.ID] == nil {
 			continue
 		}
+		asked = true
 		for i, by := range n.asked[rep.ID].incs {
 			c.incs[keyOf(&c.Mutations[i])] = by
 		}
@@ -116,6 +119,7 @@ func (n *node) asOf(c *change, fx core.Effects) {
 			}
 		}
 	}
+	return asked
 }
 
 // checkContext: an edit that says nothing of an older version replaces all that
@@ -364,6 +368,9 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 			homes--
 		case strings.HasPrefix(ch.Mutations[0].ID, "h:"):
 			n.w.stats.Granted++
+		case strings.HasPrefix(ch.Mutations[0].ID, "e:"), strings.HasPrefix(ch.Mutations[0].ID, "f:"),
+			strings.HasPrefix(ch.Mutations[0].ID, "g:"), strings.HasPrefix(ch.Mutations[0].ID, "b:"): // as the protocol of removals says
+		case len(n.unseen) > 0 && strings.HasPrefix(ch.Mutations[0].ID, "c:"): // of what it makes anew
 		case strings.HasPrefix(ch.Mutations[0].ID, "c:"), strings.HasPrefix(ch.Mutations[0].ID, "m:"), ch.Mutations[0].ID == "t:":
 			allowed--
 		case ch.Dot.Seq != 1:
@@ -371,7 +378,7 @@ func (n *node) checkI07OnlyAskedFor(fx core.Effects) {
 		}
 	}
 	for d := range own {
-		if !asked[d] && !given[d] {
+		if !asked[d] && !given[d] && len(n.unseen) == 0 {
 			n.w.fail("checkI07OnlyAskedFor", "%s writes %v, which nobody asked for", n.name, d)
 		}
 	}
@@ -454,6 +461,9 @@ func announcement(c *change) bool {
 // checkStatus: what is held is held by all, and nobody takes itself for a fork.
 func (n *node) checkStatus(s core.Status) {
 	for _, o := range n.w.nodes {
+		if n.have.Len() == 0 {
+			break // it has begun anew in this step
+		}
 		if n.heardOf(o) && !o.have.Covers(s.Held) {
 			n.w.fail("checkI12HeldIsHeld", "%s says that all hold %v, %s has %v", n.name, s.Held, o.name, o.have)
 		}
@@ -469,7 +479,8 @@ func (n *node) checkStatus(s core.Status) {
 // heardOf reports whether a region has heard of the store that a member has now.
 // Before that it goes by what the one before that had told.
 func (n *node) heardOf(o *node) bool {
-	return n == o || n.knows(o) && !o.mute && !o.replica.IsZero() && slices.ContainsFunc(n.peers, func(p core.PeerStatus) bool { return p.Region == o.name && p.Replica == o.replica })
+	return n == o || n.knows(o) && !n.dropped(o) && !o.mute && !o.replica.IsZero() &&
+		slices.ContainsFunc(n.peers, func(p core.PeerStatus) bool { return p.Region == o.name && p.Replica == o.replica })
 }
 
 // checkClose: correct regions have no reason to refuse each other. known are the members before the step.
@@ -482,6 +493,9 @@ func (n *node) checkClose(c core.Close, known []string) {
 	}
 	if errors.Is(c.Err, core.ErrNotMember) && !(slices.Contains(known, c.Peer) && slices.Contains(n.members, c.Peer)) {
 		return // or of the members, if it takes no writes yet, or did not when it was called
+	}
+	if errors.Is(c.Err, core.ErrRemoved) || errors.Is(c.Err, core.ErrRemoving) || errors.Is(c.Err, core.ErrNotMember) && n.w.sc.faults[Removals] {
+		return
 	}
 	if errors.Is(c.Err, core.ErrForked) {
 		n.w.fail("checkI01OneBody", "%s finds that %s has another history: %v", n.name, c.Peer, c.Err)

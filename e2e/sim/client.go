@@ -53,7 +53,7 @@ func (w *world) someCollection(r *rand.Rand) collectionSpec {
 // expected are the errors that a request may be answered with.
 var expected = []error{
 	core.ErrNoShare, core.ErrUnknownCollection, core.ErrPrecondition, core.ErrBaseGone, core.ErrInvalid, core.ErrExists, core.ErrCatchingUp, core.ErrDamaged,
-	core.ErrNotHeld, core.ErrSeveralHolders, core.ErrNotHome, core.ErrSeveralHomes, core.ErrHomePending, core.ErrNoAuthority, core.ErrUnknownReplica, core.ErrNotMember,
+	core.ErrNotHeld, core.ErrSeveralHolders, core.ErrNotHome, core.ErrSeveralHomes, core.ErrHomePending, core.ErrNoAuthority, core.ErrUnknownReplica, core.ErrNotMember, core.ErrRemoved, core.ErrRemoving,
 	crdt.ErrRefused, crdt.ErrConflict, crdt.ErrNotFound, crdt.ErrTooManySiblings, crdt.ErrTooLarge, store.ErrFull,
 }
 

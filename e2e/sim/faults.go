@@ -71,6 +71,8 @@ func (w *world) perform(a action) {
 		w.corrupt(n, r)
 	case Members:
 		w.newcomer(r)
+	case Removals:
+		w.depart(n, r)
 	default: // classes that befall messages and limits
 	}
 }

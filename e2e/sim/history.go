@@ -31,6 +31,8 @@ type change struct {
 	lost    bool // it was written to a vault, and no region has what it did any more
 	// incs are the increments that it makes in documents of the tallies.
 	incs map[doc]int64
+	// anew says that a store that came back made it of what it had set aside.
+	anew bool
 }
 
 // history is all that the observer saw.
@@ -42,8 +44,10 @@ type history struct {
 	digests map[string]string
 	// contents of documents by their versions, as they were found in any region.
 	contents map[versionKey][crdt.DigestSize]byte
-	// gone are acknowledged changes that a rollback took away for good.
+	// gone are acknowledged changes that a rollback or removal took away for good.
 	gone map[crdt.Dot]bool
+	// owed are marks that stores have to make anew, with where they were.
+	owed map[string]string
 	// forced are collections of which a home was taken by force.
 	forced map[crdt.Dot]bool
 }
@@ -59,6 +63,7 @@ func (h *history) init() {
 	h.docs = map[doc][]*change{}
 	h.digests = map[string]string{}
 	h.contents = map[versionKey][crdt.DigestSize]byte{}
+	h.owed = map[string]string{}
 	h.gone = map[crdt.Dot]bool{}
 	h.forced = map[crdt.Dot]bool{}
 }

@@ -73,12 +73,21 @@ func (n *node) knows(o *node) bool {
 	return slices.Contains(n.members, o.name) && !slices.Contains(n.pending, o.name)
 }
 
-// takes reports whether a region lets another one dial.
-func (n *node) takes(o *node) bool { return n.knows(o) || n.core != nil && n.core.Open() }
+// takes reports whether a region lets another one dial: a member, one that was removed and
+// has still to hear of it, or any if it is new.
+func (n *node) takes(o *node) bool {
+	return n.knows(o) || n.dropped(o) || n.core != nil && n.core.Open()
+}
+
+// dropped reports whether a region holds another one for removed.
+func (n *node) dropped(o *node) bool {
+	return n.catalog != nil && slices.Contains(n.catalog.Removed(), o.name)
+}
 
 // wants reports whether a region dials another one, as package region decides.
 func (n *node) wants(o *node) bool {
-	return n.plan.Dials(o.name) || slices.Contains(n.plan.Peers(), o.name) && (n.have.Len() == 0 || n.catalog != nil && !n.catalog.Announced(o.name))
+	return n.plan.Dials(o.name) || n.leaving != nil && slices.Contains(n.unheard, o.name) ||
+		slices.Contains(n.plan.Peers(), o.name) && (n.have.Len() == 0 || n.catalog != nil && !n.catalog.Announced(o.name))
 }
 
 // refusedBy tells a region, whose store is empty, that a peer does not know it.

@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meridiandb/meridian/e2e/sim"
 )
 
 var (
@@ -80,12 +82,16 @@ func (r *mutantRunner) run(ctx context.Context, t *testing.T, i int, m mutant) {
 	var out []byte
 	var found [][]byte
 	var err error
+	class := []string{"--without", string(sim.Removals)} // as it was when most mutants were caught first
+	if m.with != "" {
+		class = []string{"--with", string(m.with)}
+	}
 	if m.seed > 0 {
-		out, err = simulate(ctx, t, bin, "--seed", strconv.FormatUint(m.seed, 10))
+		out, err = simulate(ctx, t, bin, append(class, "--seed", strconv.FormatUint(m.seed, 10))...)
 		found = failure.FindSubmatch(out)
 	}
 	if found == nil {
-		out, err = simulate(ctx, t, bin, "--seeds", strconv.Itoa(*within), "--workers", strconv.Itoa(*workers))
+		out, err = simulate(ctx, t, bin, append(class, "--seeds", strconv.Itoa(*within), "--workers", strconv.Itoa(*workers))...)
 		found = failure.FindSubmatch(out)
 	}
 	var exit *exec.ExitError

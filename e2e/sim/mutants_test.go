@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/meridiandb/meridian/e2e/sim"
 )
 
 // A mutant is a breakage of one or two lines of the product. Those marked as
@@ -27,6 +29,8 @@ type mutant struct {
 	caught string
 	// seed is one that is known to find what is rare, and is tried first; 0 if none.
 	seed uint64
+	// with is a class of faults that every seed has; "" for those that it draws.
+	with sim.Fault
 }
 
 var mutants = []mutant{
@@ -305,6 +309,66 @@ var mutants = []mutant{
 		name: "fixed: serve a request for a snapshot twice", pkg: "region/core",
 		old: "if m.ID > p.copies {", new: "if m.ID > 0 {",
 		caught: "wire",
+	},
+	{
+		name: "complete a removal before all have frozen", pkg: "region/core",
+		old: "return slices.Equal(f.of, due) && f.as.Covers(c.firstsOf(m.Region))", new: "return f.as.Len() > 0 || len(due) > 0",
+		with: sim.Removals,
+	},
+	{
+		name: "forget where the logs of removed regions end", pkg: "region/core",
+		old: "out.ended = c.ended.Join(final)", new: "out.ended = c.ended",
+		with: sim.Removals,
+	},
+	{
+		name: "link with a store that nobody knows while a region is removed", pkg: "region/core",
+		old: "return c.catalog.frozen(&self, due) && (c.catalog", new: "return !c.catalog.frozen(&self, due) && (c.catalog",
+		with: sim.Removals,
+	},
+	{
+		name: "fixed: take a replica in that did not know of a removal", pkg: "region/core",
+		old: "!slices.ContainsFunc(heads, p.change.Deps.Contains) {", new: "!slices.ContainsFunc(heads, p.change.Deps.Contains) && heads == nil {",
+		with: sim.Removals,
+	},
+	{
+		name: "fixed: wait for what only a region had that is removed", pkg: "region/core",
+		old: "ok && slices.Contains(due, m.incarnation()) || c.gone(name) {", new: "ok && slices.Contains(due, m.incarnation()) && p == nil || c.gone(name) {",
+		caught: "checkConvergence", with: sim.Removals,
+	},
+	{
+		name: "make anew before others know of the replica", pkg: "region/core",
+		old: "c.boot.phase == bootNone && c.synced && c.announced && c.writable() == nil", new: "c.boot.phase == bootNone",
+		with: sim.Removals,
+	},
+	{
+		name: "make anew what another store has made anew", pkg: "region/core",
+		old: "return a.skip.Contains(ch.Dot) })", new: "return a.skip.Contains(ch.Dot) && ch == nil })",
+		caught: "checkMadeAnew", with: sim.Removals,
+	},
+	{
+		name: "make anew what another store claims at the same moment", pkg: "region/core",
+		old: "if x.by.Compare(by) < 0 && x.from", new: "if x.by.Compare(by) < -1 && x.from",
+		caught: "checkMadeAnew", with: sim.Removals,
+	},
+	{
+		name: "fixed: bring in one side of a conflict only", pkg: "region/core",
+		old: "shown, b.versions = b.versions[0].Value, b.versions[1:]", new: "shown, b.versions = b.versions[0].Value, nil",
+		caught: "checkMadeAnew", seed: 190, with: sim.Removals,
+	},
+	{
+		name: "fixed: wait for regions that were given up", pkg: "region/core",
+		old: "return c.givenUp[name] && !c.within(c.peers[name])", new: "return c.givenUp[name] && c.hears(c.peers[name])",
+		caught: "checkConvergence", seed: 828, with: sim.Removals,
+	},
+	{
+		name: "fixed: lose what a deletion that wins swallows", pkg: "region/core",
+		old: "if d.swallowed(merged) {", new: "if d.swallowed(merged) && d.state == nil {",
+		caught: "checkMadeAnew", with: sim.Removals,
+	},
+	{
+		name: "fixed: remove regions where it is not known whose cluster it is", pkg: "region/core",
+		old: "	if err := c.mayDecide(); err != nil {\n		return RemovalReceipt{}, err\n	}\n", new: "",
+		caught: "checkConvergence", with: sim.Removals,
 	},
 }
 

@@ -66,6 +66,10 @@ type node struct {
 	archive  []*copyOfStore
 	writable error
 	replica  crdt.ReplicaID // of the last step that was carried out
+	unheard  []string       // whom it is to dial although others should
+	leaving  *departure     // nil if it was never removed
+	unseen   []*change      // what it held and nobody else when it became a new replica
+	aside    int            // changes that it has still to make anew
 }
 
 // An input is an event that waits for the owner, and the connection that it is about.
@@ -143,7 +147,7 @@ func (n *node) config() core.Config {
 
 // boot starts the process from what is durable.
 func (n *node) boot() {
-	if n.up {
+	if n.up || n.leaving != nil && n.leaving.dead {
 		return
 	}
 	n.epoch++
@@ -151,7 +155,7 @@ func (n *node) boot() {
 	n.given = nil
 	n.inbound, n.asked, n.links = nil, map[uint64]*request{}, map[string]*conn{}
 	n.dies = notNow
-	n.plan = topology.Plan{}
+	n.plan, n.unheard = topology.Plan{}, nil
 	n.w.tracef("%s starts, have %v", n.name, n.have)
 	if !n.reload() {
 		return
@@ -425,7 +429,7 @@ func (n *node) carryOut(fx core.Effects) bool {
 		}
 	}
 	if fx.Plan != nil {
-		n.plan = *fx.Plan
+		n.plan, n.unheard = *fx.Plan, fx.Unheard
 		for _, o := range n.w.nodes {
 			if o != n {
 				n.w.pair(n, o).dial()

@@ -33,8 +33,10 @@ const (
 	convergeWithin = 60 * time.Second
 	// An inbox that holds next to nothing takes a round trip per change.
 	tinyConvergeWithin = 20 * time.Minute
-	stabiliseWithin    = 60 * time.Second
-	lookEvery          = 100 * time.Millisecond
+	// Whose donor was removed while it took a snapshot starts over after a minute.
+	removedConvergeWithin = 3 * time.Minute
+	stabiliseWithin       = 60 * time.Second
+	lookEvery             = 100 * time.Millisecond
 	// Reports travel from region to region, one link every half a second.
 	certifyWithin = 5 * time.Second
 )
@@ -43,6 +45,9 @@ const (
 // long that took.
 func (w *world) converge() time.Duration {
 	from, within := w.now, convergeWithin
+	if w.sc.faults[Removals] {
+		within = removedConvergeWithin
+	}
 	if w.sc.limits.InboxBytes > 0 {
 		within = tinyConvergeWithin
 	}
@@ -80,7 +85,7 @@ func (w *world) waitFor(within time.Duration, holds func() bool) bool {
 
 func (w *world) converged() bool {
 	for _, n := range w.nodes {
-		if !n.up || n.busy || len(n.inbound) > 0 || n.core == nil || n.writable != nil || n.mute || len(n.broken) > 0 || n.copying || !n.have.Equal(w.nodes[0].have) {
+		if n.away() || n.aside > 0 || !n.up || n.busy || len(n.inbound) > 0 || n.core == nil || n.writable != nil || n.mute || len(n.broken) > 0 || n.copying || !n.have.Equal(w.nodes[0].have) {
 			return false
 		}
 	}
@@ -110,6 +115,7 @@ func (w *world) finish() {
 		w.runUntil(w.now + certifyWithin) // until the digests are corrected
 	}
 	w.checkI07AllIsDecided()
+	w.checkMadeAnew()
 	w.checkAll()
 	// A last write in each region, to all documents that there are few of.
 	r := source(w.opts.Seed, streamActions+1)

@@ -41,11 +41,12 @@ const (
 	Wipe      Fault = "wipe"      // a store is replaced by an empty one
 	Cutting   Fault = "cutting"   // the log keeps next to nothing, so that who lacks something takes a snapshot
 	Members   Fault = "members"   // regions are added
+	Removals  Fault = "removals"  // regions are removed, and come back with the store that they had
 )
 
 // classes are all of them.
 var classes = [...]Fault{
-	Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume, Residency,
+	Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume, Residency, Removals,
 }
 
 // Faults lists all classes.
@@ -72,6 +73,11 @@ func (w *world) befell(f Fault) { w.stats.Befell[slices.Index(classes[:], f)]++ 
 // later are the classes that draw from a stream of their own, so that the seeds
 // kept what they meant when these came.
 var later = []Fault{Wipe, Cutting}
+
+// apart are the classes that do not go along with removals: in part because a store that
+// is put back to before it was removed is not what these are about, in part because the
+// checks do not follow what is lost with a region for a while.
+var apart = []Fault{Rollback, Volume, Wipe, Corrupt, Repeat, Shares, Homes, Residency}
 
 // actionFaults are the classes that happen at a moment of the schedule.
 var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology, Wipe, Volume}
@@ -150,6 +156,7 @@ const (
 	streamVolumes
 	streamMembers   = streamApp + 10
 	streamResidency = streamApp + 20
+	streamRemovals  = streamApp + 30
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -178,7 +185,7 @@ func newScenario(o Options) *scenario {
 	p := pick(r, 0.15, 0.4, 0.7)
 	rl := source(o.Seed, streamLater)
 	for _, f := range Faults() {
-		if f == Homes || f == Members {
+		if f == Homes || f == Members || f == Removals {
 			continue // by a stream of its own, below
 		}
 		from, p := r, p
@@ -204,6 +211,15 @@ func newScenario(o Options) *scenario {
 	}
 	s.faults[Members] = chance(source(o.Seed, streamMembers), 0.4) && !slices.Contains(o.Without, Members)
 	s.faults[Homes] = chance(source(o.Seed, streamHomes), 0.4) && !slices.Contains(o.Without, Homes)
+	s.faults[Removals] = chance(source(o.Seed, streamRemovals), 0.2) && !slices.Contains(o.Without, Removals)
+	for _, f := range o.With {
+		s.faults[f] = !slices.Contains(o.Without, f)
+	}
+	if s.faults[Removals] {
+		for _, f := range apart {
+			s.faults[f] = false
+		}
+	}
 	s.drawNetwork(r)
 	s.drawLimits(r)
 	if s.faults[Cutting] {
@@ -328,10 +344,19 @@ func (s *scenario) drawActions(o Options) {
 	for range 1 + r.IntN(maxNewcomers) {
 		all = append(all, action{at: between(r, 0, s.duration), fault: Members, seed: r.Uint64()})
 	}
-	slices.SortStableFunc(all, func(a, b action) int { return int(a.at - b.at) })
-	for i, a := range all {
-		a.index = i
-		if (o.Keep == nil || slices.Contains(o.Keep, i)) && (a.fault == "" || s.faults[a.fault]) {
+	byTime := func(a, b action) int { return int(a.at - b.at) }
+	slices.SortStableFunc(all, byTime)
+	// These come behind, so that the others keep their numbers.
+	r = source(o.Seed, streamRemovals+1)
+	for range 1 + r.IntN(4) {
+		all = append(all, action{at: between(r, 0, s.duration), fault: Removals, seed: r.Uint64()})
+	}
+	for i := range all {
+		all[i].index = i
+	}
+	slices.SortStableFunc(all, byTime)
+	for _, a := range all {
+		if (o.Keep == nil || slices.Contains(o.Keep, a.index)) && (a.fault == "" || s.faults[a.fault]) {
 			s.actions = append(s.actions, a)
 		}
 	}

@@ -132,15 +132,22 @@ func (o Options) Args() string {
 	if o.Regions > 0 {
 		fmt.Fprintf(&b, " --regions %d", o.Regions)
 	}
+	if len(o.With) > 0 {
+		b.WriteString(" --with " + joinFaults(o.With))
+	}
 	if len(o.Without) > 0 {
-		names := make([]string, len(o.Without))
-		for i, f := range o.Without {
-			names[i] = string(f)
-		}
-		b.WriteString(" --without " + strings.Join(names, ","))
+		b.WriteString(" --without " + joinFaults(o.Without))
 	}
 	if o.Keep != nil {
 		b.WriteString(" --keep " + FormatKeep(o.Keep))
 	}
 	return b.String()
+}
+
+func joinFaults(fs []Fault) string {
+	names := make([]string, len(fs))
+	for i, f := range fs {
+		names[i] = string(f)
+	}
+	return strings.Join(names, ",")
 }

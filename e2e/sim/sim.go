@@ -21,8 +21,9 @@ type Options struct {
 	Seed uint64
 	// Regions is the size of the cluster; 0 lets the seed decide.
 	Regions int
-	// Without are classes of faults that are left out.
-	Without []Fault
+	// With are classes of faults that are there whatever the seed says, but for those
+	// that are left out; Without are these.
+	With, Without []Fault
 	// Keep are the actions of the schedule that are carried out, by index; nil means all.
 	Keep []int
 	// Trace gets a readable account if it is not nil.
@@ -56,6 +57,9 @@ type Stats struct {
 	AtHome, Granted int
 	// Added are the regions that became members.
 	Added int
+	// Removed are the regions that were removed, Rejoined those that came back as new
+	// replicas, Unseen the changes that no other region had then.
+	Removed, Rejoined, Unseen int
 	// Befell are the faults that happened.
 	Befell Tally
 }
@@ -76,6 +80,9 @@ func (s *Stats) Add(o Stats) {
 	s.AtHome += o.AtHome
 	s.Granted += o.Granted
 	s.Added += o.Added
+	s.Removed += o.Removed
+	s.Rejoined += o.Rejoined
+	s.Unseen += o.Unseen
 	s.Cut += o.Cut
 	s.Snapshots += o.Snapshots
 	s.Resumed += o.Resumed

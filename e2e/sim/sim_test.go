@@ -112,6 +112,16 @@ var regressions = []struct {
 	{sim.Options{Seed: 19709}, "a store that was put back took bodies for lost that others had, since it had once written by itself"},
 }
 
+// removals are seeds on which the simulation found bugs while regions came to be removed.
+var removals = []uint64{
+	114, 1072, 1224, 1030, 1138, 2243, 1223, 1032, 1277, 1431, 2283, 2390,
+	190, 491, // of an old conflict that others had no part in, one side was brought in only
+	828, // regions waited for what only one had told of that was gone, and could not remove it
+	958, // a check took for lost what others had, too
+	388, // a document was deleted by the deletions of both sides, with what the store had written after its own
+	466, // a region was added again by two regions, and turned away by the one whose addition it did not know
+}
+
 // whole are the regressions that need what clients came to do later.
 var whole = []uint64{728, 1819, 149, 1499, 6767, 995, 133, 6628, 6768, 2536, 2693, 7105, 7175, 13162, 15331, 530, 3011, 9135, 2313, 1980, 5117, 5631, 2525, 4120, 9738, 9845, 8904, 19627, 19488, 5549, 12542, 15620, 19709}
 
@@ -124,7 +134,18 @@ func TestRegressions(t *testing.T) {
 				// There were none of these when they were found.
 				r.options.Without = append(slices.Clone(r.options.Without), sim.Repeat, sim.Shares)
 			}
+			r.options.Without = append(slices.Clone(r.options.Without), sim.Removals)
 			report(t, r.options, sim.Run(r.options))
+		})
+	}
+}
+
+func TestRegressionsOfRemovals(t *testing.T) {
+	for _, seed := range removals {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			o := sim.Options{Seed: seed, With: []sim.Fault{sim.Removals}}
+			report(t, o, sim.Run(o))
 		})
 	}
 }

@@ -14,8 +14,11 @@ func (n *node) committedCopy(fx core.Effects) bool {
 	for i := range fx.Batch.Log {
 		l := &fx.Batch.Log[i]
 		c := w.hist.changes[l.Dot]
-		if c == nil && l.Dot.Replica == n.core.Replica() && fx.Readable == nil {
-			c = n.wrote(l, fx) // it has just become ready
+		if c == nil && l.Dot.Replica == n.core.Replica() && (fx.Readable == nil || !n.copying) {
+			c = n.wrote(l, fx) // it has just become ready, or was until now
+			if !n.copying {
+				n.have, n.applied = n.have.With(l.Dot), append(n.applied, l.Dot)
+			}
 		}
 		switch {
 		case c == nil:
@@ -26,7 +29,9 @@ func (n *node) committedCopy(fx core.Effects) bool {
 			return false
 		}
 	}
-	if !fx.Have.Covers(n.have) {
+	if fx.Have.Len() == 0 && n.have.Len() > 0 {
+		n.beginsAnew()
+	} else if !fx.Have.Covers(n.have) {
 		w.fail("checkI06HaveGrows", "%s has %v, and %v with a snapshot", n.name, n.have, fx.Have)
 		return false
 	}

@@ -72,6 +72,7 @@ func parse(args []string, stderr io.Writer) (s settings, err error) {
 	f.IntVar(&s.failures, "failures", 1, "stop after so many failed seeds")
 	f.BoolVar(&s.shrink, "shrink", true, "look for the least that still fails")
 	f.IntVar(&s.one.Regions, "regions", 0, "size of the cluster; 0 lets the seed decide")
+	with := f.String("with", "", "classes of faults to have with every seed, separated by commas")
 	without := f.String("without", "", "classes of faults to leave out, separated by commas")
 	keep := f.String("keep", "", "actions of the schedule to carry out, as in 3,7-9; all if not given")
 	f.BoolVar(&s.trace, "trace", false, "print what happens, with --seed")
@@ -99,6 +100,9 @@ func parse(args []string, stderr io.Writer) (s settings, err error) {
 		}
 	}
 	s.one.Seed = *seed
+	if s.one.With, err = sim.ParseFaults(*with); err != nil {
+		return s, err
+	}
 	s.one.Without, err = sim.ParseFaults(*without)
 	return s, err
 }

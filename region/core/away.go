@@ -22,7 +22,7 @@ func (c *Core) warnAway() {
 		if p.warned == 0 || c.uptime-p.warned >= limit {
 			p.warned = c.uptime
 			c.note(true, "a region was not heard for long: the log is kept for it and grows, and what is deleted is not forgotten",
-				"peer", name, "away", c.away(p).Round(time.Second), "log", c.logStatus().Changes)
+				"peer", name, "if_gone_for_good", "meridian region remove "+name, "away", c.away(p).Round(time.Second), "log", c.logStatus().Changes)
 		}
 	}
 }

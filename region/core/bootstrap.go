@@ -40,6 +40,7 @@ const (
 	bootClearing           // the old log and documents go
 	bootCopying
 	bootReplaying // all is copied; the segments are of different moments
+	bootSaving    // what no other region has is set aside, before the rest goes
 )
 
 // A segment is a range of documents that were copied at one vector.
@@ -54,6 +55,9 @@ const maxSegments = 256
 // bootstrap is the taking of a snapshot. All but the last fields is durable.
 type bootstrap struct {
 	phase    bootPhase
+	old      crdt.Vector // what is cleared
+	kept     crdt.Vector // what of it others have, or is set aside
+	ended    crdt.Vector // the ends of logs that a donor has to know
 	base     crdt.Vector // of the first segment
 	segments []segment
 	last     store.DocKey // copied
@@ -99,11 +103,13 @@ const MaxBaseLost = time.Minute
 // metaSnapshot is the store's record of a snapshot that is being taken.
 const metaSnapshot = "snapshot"
 
-const bootFormat = 1
+const bootFormat = 2
 
 func (b *bootstrap) encode() []byte {
 	out := []byte{bootFormat, byte(b.phase)}
-	out, _ = b.base.AppendBinary(out)
+	for _, v := range []crdt.Vector{b.old, b.kept, b.ended, b.base} {
+		out, _ = v.AppendBinary(out)
+	}
 	out = appendKey(out, b.last)
 	for _, n := range []uint64{b.docs, b.bytes, b.total, uint64(len(b.segments))} {
 		out = binary.AppendUvarint(out, n)
@@ -120,7 +126,7 @@ func decodeBootstrap(b []byte) (bootstrap, error) {
 	if f := r.Byte(); f != bootFormat {
 		return bootstrap{}, fmt.Errorf("%w: format %d is not known here", crdt.ErrCorrupt, f)
 	}
-	out := bootstrap{phase: bootPhase(r.Byte()), base: r.Vector(), last: readKey(r)}
+	out := bootstrap{phase: bootPhase(r.Byte()), old: r.Vector(), kept: r.Vector(), ended: r.Vector(), base: r.Vector(), last: readKey(r)}
 	out.docs, out.bytes, out.total = r.Uvarint(), r.Uvarint(), r.Uvarint()
 	out.segments = make([]segment, r.Count(maxSegments, 20))
 	for i := range out.segments {
@@ -169,10 +175,12 @@ func (b *bootstrap) end() crdt.Vector {
 }
 
 // apart reports whether nothing but a snapshot may be taken in.
-func (b *bootstrap) apart() bool { return b.phase == bootClearing || b.phase == bootCopying }
+func (b *bootstrap) apart() bool {
+	return b.phase == bootClearing || b.phase == bootCopying || b.phase == bootSaving
+}
 
 func (c *Core) startOver() {
-	c.boot = bootstrap{phase: bootClearing, base: c.boot.base, dirty: true, since: c.uptime, lost: c.uptime}
+	c.boot = bootstrap{phase: bootClearing, old: c.have.Join(c.boot.old), ended: c.boot.ended, base: c.boot.base, dirty: true, since: c.uptime, lost: c.uptime}
 	for _, r := range c.inbox.replicas() {
 		c.inbox.drop(r)
 	}
@@ -187,6 +195,8 @@ func (c *Core) startOver() {
 func (c *Core) bootstrap() error {
 	b := &c.boot
 	switch b.phase {
+	case bootSaving:
+		return c.setAside()
 	case bootClearing:
 		if len(c.dirty) > 0 {
 			return nil // what this step has still to write must not come after the clearing
@@ -225,7 +235,7 @@ func (b *bootstrap) patience(least time.Duration) time.Duration {
 // askSnapshot asks for the documents that are still to come.
 func (c *Core) askSnapshot() {
 	b := &c.boot
-	q := wire.SnapshotRequest{Have: c.have}
+	q := wire.SnapshotRequest{Have: c.have, Ended: b.ended}
 	resume := len(b.segments) > 0
 	if resume {
 		q.Have, q.Resume, q.After = b.base, true, wire.DocKey(b.last)
@@ -267,12 +277,12 @@ func (c *Core) clearStore() error {
 	left := uint64(clearItems)
 	// A copy that was given up has left the tips of its base.
 	for r, seq := range b.base.All() {
-		if seq > c.have.Get(r) {
+		if seq > b.old.Get(r) {
 			c.batch.TrimLog = append(c.batch.TrimLog, crdt.Span{Replica: r, From: seq, To: seq})
 		}
 	}
 	b.base, b.dirty = crdt.Vector{}, b.dirty || b.base.Len() > 0
-	for r, have := range c.have.All() {
+	for r, have := range b.old.All() {
 		if cut := c.cut.vector.Get(r); cut < have && left > 0 {
 			to := min(have, cut+left)
 			left -= to - cut
@@ -298,7 +308,7 @@ func (c *Core) clearStore() error {
 	if left == clearItems {
 		c.catalog = newCatalog()
 		clear(c.claims)
-		b.phase, b.dirty = bootCopying, true
+		b.phase, b.old, b.dirty = bootCopying, crdt.Vector{}, true
 	}
 	return nil
 }

@@ -234,7 +234,17 @@ type Catalog struct {
 	// announcements are the first changes of those replicas.
 	announcements crdt.Vector
 	homes         map[crdt.Dot][]Home // by incarnation, in the order of prefixes
-	members       map[string]Member   // by region; empty if no region was ever added
+	members       map[string]Member   // by region; empty if no region was ever added or removed
+	// removals are those of members, the present ones and others; freezes what
+	// members say of them; ended is where the logs of removed regions' replicas end.
+	removals map[incarnation]Removal
+	freezes  map[incarnation]freeze
+	ended    crdt.Vector
+	// completions are the changes that say so, any of them.
+	completions map[incarnation][]crdt.Dot
+	// brought is up to where the changes of such replicas were made anew, claims say by whom.
+	brought crdt.Vector
+	claims  map[crdt.ReplicaID][]claimed
 	// callbacks are the collections whose policy is one, in the order of incarnations.
 	callbacks []crdt.Dot
 	// resident are the collections that only some regions hold, in the same order.
@@ -285,7 +295,9 @@ func (c *Catalog) Region(r crdt.ReplicaID) string { return c.regions[r] }
 // resolved anew: an explicit collection before an implicit one, then the least
 // stamp, then the least dot.
 func (c *Catalog) with(col *Collection) *Catalog {
-	out := &Catalog{byName: map[string]*Collection{}, byDot: maps.Clone(c.byDot), regions: c.regions, announcements: c.announcements, homes: c.homes, members: c.members}
+	next := *c
+	out := &next
+	out.byName, out.byDot, out.callbacks, out.resident = map[string]*Collection{}, maps.Clone(c.byDot), nil, nil
 	col.withHomes(c.homes[col.Incarnation])
 	out.byDot[col.Incarnation] = col
 	for _, dot := range slices.SortedFunc(maps.Keys(out.byDot), crdt.Dot.Compare) {
@@ -336,6 +348,11 @@ func newCatalog() *Catalog {
 		regions: map[crdt.ReplicaID]string{},
 		homes:   map[crdt.Dot][]Home{},
 		members: map[string]Member{},
+
+		removals:    map[incarnation]Removal{},
+		freezes:     map[incarnation]freeze{},
+		completions: map[incarnation][]crdt.Dot{},
+		claims:      map[crdt.ReplicaID][]claimed{},
 	}
 }
 

@@ -111,6 +111,27 @@ type Core struct {
 	contact bool // a peer has greeted since the start
 	// stranger is the peer that does not know this region as a member, until one does.
 	stranger string
+	// turned is what a peer told last that goes on without this region, nil if none did:
+	// it holds until this is a new replica, or knows that the region was added again.
+	turned *wire.Removed
+	// completed says that a change that is being applied completes a removal.
+	completed bool
+	// givenUp are regions that are not waited for.
+	givenUp map[string]bool
+	// noted is what was last noted of peers, by name, of what is found with each link.
+	noted map[string]string
+	// aside is how many changes of documents are set aside, to be made anew, claimed whether
+	// that is written down.
+	aside   int
+	claimed bool
+	// contested is the claim, as long as others could have made the same.
+	contested crdt.Vector
+	// postponed are documents that cannot be made anew for now, true for those that wait
+	// for shares of bounded counters; stalled says
+	// that they are all that is left.
+	postponed map[store.DocKey]bool
+	stalled   bool
+	rebased   Rebased
 	// unmet is, if not 0, the first change that this replica made in a process
 	// that had met no peer before, until all are known to hold it.
 	unmet uint64
@@ -188,7 +209,12 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		peers:   map[string]*peer{},
 		sync:    newSyncState(cfg.Topology),
 		claims:  map[string]crdt.ReplicaID{},
-		losses:  map[loss]bool{},
+
+		postponed: map[store.DocKey]bool{},
+		noted:     map[string]string{},
+		givenUp:   map[string]bool{},
+
+		losses: map[loss]bool{},
 
 		awaiter:  awaiter{passed: map[string]time.Duration{}},
 		gatherer: gatherer{byKey: map[queryKey]string{}},
@@ -234,6 +260,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 			return nil, fmt.Errorf("store record %q: %w", metaSnapshot, err)
 		}
 		c.boot.from = c.boot.bytes
+	}
+	if c.aside, err = c.countAside(); err != nil {
+		return nil, err
 	}
 	err = c.loadCatalog()
 	c.regroup()
@@ -355,6 +384,15 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.grantClaims(); err != nil {
 		return Effects{}, err
 	}
+	if err := c.removeGivenUp(); err != nil {
+		return Effects{}, err
+	}
+	if err := c.removeMembers(); err != nil {
+		return Effects{}, err
+	}
+	if err := c.rebase(); err != nil {
+		return Effects{}, err
+	}
 	c.cutLog()
 	if err := c.bootstrap(); err != nil {
 		return Effects{}, err
@@ -366,7 +404,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.finish(); err != nil {
 		return Effects{}, err
 	}
-	c.fx.More = ready || len(c.queue) > 0 || c.callbacks.more
+	c.fx.More = ready || len(c.queue) > 0 || c.callbacks.more || c.rebases()
 	return c.fx, nil
 }
 
@@ -538,6 +576,12 @@ func (c *Core) commit(ch *crdt.Change, encoded []byte, from string) error {
 	c.have = c.have.With(ch.Dot)
 	c.batch.Log = append(c.batch.Log, store.LogPut{Dot: ch.Dot, Chain: chain, Change: encoded})
 	c.out = append(c.out, outgoing{dot: ch.Dot, bytes: encoded, from: from, residency: ch.Residency})
+	if c.completed {
+		c.completed = false
+		if err := c.leaveUnknown(ch); err != nil {
+			return err
+		}
+	}
 	if from != "" && !ch.Trace.IsZero() {
 		c.fx.Traced = append(c.fx.Traced, Traced{Dot: ch.Dot, Trace: ch.Trace, From: from})
 	}

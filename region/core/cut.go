@@ -53,7 +53,7 @@ type LogStatus struct {
 }
 
 func (c *Core) logStatus() LogStatus {
-	return LogStatus{Changes: c.have.Sum() - c.cut.vector.Sum(), Cut: c.cut.vector, Removed: c.cut.removed}
+	return LogStatus{Changes: c.cut.vector.Lacks(c.have), Cut: c.cut.vector, Removed: c.cut.removed}
 }
 
 // cutLog removes, a little at a time, what every member holds of the log and

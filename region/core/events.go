@@ -16,7 +16,7 @@ type Event interface{ isEvent() }
 type (
 	// Submit asks for something; a [Reply] with the same ID answers it. Ask is
 	// a Write, Restore, PutCollection, DropCollection, SetHome, AddRegion,
-	// SetTopology or Inspect.
+	// RemoveRegion, SetTopology or Inspect.
 	Submit struct {
 		ID  uint64
 		Ask any
@@ -93,6 +93,10 @@ type Effects struct {
 	Closes []Close
 	// Plan is the new plan of links, nil if it has not changed.
 	Plan *topology.Plan
+	// Unheard goes with Plan: its peers that are not heard though they could be. This
+	// side is to dial them too; the other may have come to think that there is none
+	// to dial, if this region was removed.
+	Unheard []string
 	// Memory is what the core holds after the step.
 	Memory Memory
 	// Notes are for the log.
@@ -172,6 +176,11 @@ type Status struct {
 	// Fenced says why the store must never take writes again, Suspect why not
 	// until a peer has cleared that up.
 	Fenced, Suspect string
+	// Removed says, if not empty, that this region is no member any more, or is about
+	// to be none.
+	Removed string
+	// Rebased tells of what a store that came back had set aside.
+	Rebased Rebased
 	// Shares tells of the shares of bounded counters.
 	Shares ShareStatus
 	// Damaged are stored documents that are damaged, Repaired those that were, the

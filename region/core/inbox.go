@@ -82,11 +82,11 @@ func (b *inbox) drop(r crdt.ReplicaID) {
 }
 
 // dropFrom removes what came from a peer itself when it was another store than
-// that of a replica.
+// that of a replica, all of it if that is zero.
 func (b *inbox) dropFrom(peer string, but crdt.ReplicaID) {
 	for _, q := range b.origins {
 		for _, p := range q {
-			if p.from == peer && p.store != but {
+			if p.from == peer && (p.store != but || but.IsZero()) {
 				b.remove(p.change.Dot)
 			}
 		}
@@ -136,7 +136,7 @@ func (c *Core) accept(peer string, encoded [][]byte) error {
 			c.doubt(sender, ch.Dot)
 			continue
 		}
-		if _, bad := c.cfg.Refused[ch.Dot]; bad {
+		if _, bad := c.cfg.Refused[ch.Dot]; bad || c.pastEnd(ch) {
 			continue
 		}
 		sender.have, sender.told = sender.have.With(ch.Dot), sender.told.With(ch.Dot)
@@ -164,6 +164,9 @@ func (c *Core) applyReady() (more bool, err error) {
 					return true, nil
 				}
 				c.inbox.remove(dot)
+				if !c.mayBegin(p) {
+					break
+				}
 				if p, err = c.withLoss(p); err != nil {
 					return false, err
 				}

@@ -17,7 +17,7 @@ import (
 // join lets a new replica take writes: it has met others and holds what they had
 // then, has announced itself, and has been vouched for.
 func (c *Core) join() error {
-	if c.synced || !c.met && len(c.peers) > 0 || !c.have.Covers(c.owed()) {
+	if c.synced || c.boot.phase != bootNone || !c.met && c.expects() || !c.have.Covers(c.owed()) {
 		return nil
 	}
 	if err := c.announce(); err != nil || !c.vouched() {
@@ -32,7 +32,7 @@ func (c *Core) join() error {
 // caughtUp reports whether this replica holds what others had when it met them, and has
 // announced itself.
 func (c *Core) caughtUp() bool {
-	return !c.boot.apart() && c.announced && c.met && c.have.Covers(c.owed())
+	return !c.boot.apart() && c.announced && (c.met || !c.expects()) && c.have.Covers(c.owed())
 }
 
 // vouched reports whether this replica holds a report of a settled store that
@@ -52,12 +52,12 @@ func (c *Core) vouched() bool {
 // unaware are the other members that this replica's first change is not known to have reached.
 func (c *Core) unaware() (names []string) {
 	for name := range c.catalog.members {
-		if p := c.peers[name]; name != c.cfg.Region && (p == nil || !p.counted.Contains(c.first())) {
+		if p := c.peers[name]; name != c.cfg.Region && !c.gone(name) && (p == nil || !p.counted.Contains(c.first())) {
 			names = append(names, name)
 		}
 	}
 	for name, p := range c.peers {
-		if _, ok := c.catalog.members[name]; !ok && !p.counted.Contains(c.first()) {
+		if _, ok := c.catalog.members[name]; !ok && !c.gone(name) && !p.counted.Contains(c.first()) {
 			names = append(names, name)
 		}
 	}
@@ -67,11 +67,20 @@ func (c *Core) unaware() (names []string) {
 
 // writable reports why no write can be taken, or nil.
 func (c *Core) writable() error {
+	if err := c.removedError(); err != nil {
+		return err
+	}
+	return c.ready()
+}
+
+// ready reports why this replica cannot write, or nil.
+func (c *Core) ready() error {
 	if err := c.announceable(); err != nil {
 		return err
 	}
 	if !c.synced && !c.founding() {
-		return fmt.Errorf("%w: this store, which is new, restored or a copy, has caught up; it takes writes once a region that does so itself has heard of it, or all have: %s", ErrCatchingUp, strings.Join(c.unaware(), ", "))
+		return fmt.Errorf("%w: this store, which is new, restored or a copy, has caught up; it takes writes once a region that does so itself has heard of it, or all have: %s%s",
+			ErrCatchingUp, strings.Join(c.unaware(), ", "), wayOut)
 	}
 	return nil
 }
@@ -97,12 +106,30 @@ func (c *Core) announceable() error {
 	}
 	switch {
 	case c.synced || c.founding():
-	case !c.met && len(c.peers) > 0:
-		return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy", ErrCatchingUp)
+	case !c.met && c.expects():
+		return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy%s", ErrCatchingUp, wayOut)
 	case !c.have.Covers(c.owed()):
-		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, c.have.Lacks(c.owed()))
+		return c.lackError()
 	}
 	return nil
+}
+
+// wayOut is what an operator can do where regions are waited for that do not come back.
+const wayOut = "; those that are gone for good are not waited for after: meridian region remove REGION --force"
+
+// lackError says what is still to come, and of whom if that is not heard.
+func (c *Core) lackError() error {
+	n := c.have.Lacks(c.owed())
+	var silent []string
+	for _, name := range c.peerNames() {
+		if p := c.peers[name]; !c.have.Covers(p.owed) && !c.within(p) && !c.gone(name) {
+			silent = append(silent, name)
+		}
+	}
+	if len(silent) == 0 {
+		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, n)
+	}
+	return fmt.Errorf("%w: %d changes are still to come, and not heard of those that told of them: %s%s", ErrCatchingUp, n, strings.Join(silent, ", "), wayOut)
 }
 
 // founding reports whether this store is the first of a new cluster, or among

@@ -129,6 +129,9 @@ func (c *Catalog) withMember(m Member) *Catalog {
 	if old, ok := c.members[m.Region]; ok && old.Incarnation > m.Incarnation {
 		return c
 	}
+	if r, ok := c.removed(m.Region); ok && r.Incarnation >= m.Incarnation {
+		return c
+	}
 	out := *c
 	out.members = maps.Clone(c.members)
 	out.members[m.Region] = m
@@ -210,8 +213,11 @@ func (c *Core) admit() {
 	}
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
+		m, listed := c.catalog.Member(name)
+		if m.Incarnation > max(p.incarnation, 1) {
+			p.incarnation, p.admitted = m.Incarnation, false // it was removed, and added again
+		}
 		if !p.admitted {
-			m, listed := c.catalog.Member(name)
 			p.admitted = !listed && slices.Contains(c.cfg.Members, name) || listed && m.Added.IsZero() || c.catalog.Announced(name)
 		}
 		switch {
@@ -265,10 +271,14 @@ func (c *Core) addRegion(ask AddRegion) (MemberReceipt, error) {
 	if err := c.mayWrite(); err != nil {
 		return MemberReceipt{}, err
 	}
-	if c.alone() && !c.contact && len(c.peers) > 0 && len(c.catalog.members) == 0 {
-		return MemberReceipt{}, fmt.Errorf("%w: no peer was met yet, so it is not known whose cluster this is", ErrCatchingUp)
+	if err := c.mayDecide(); err != nil {
+		return MemberReceipt{}, err
+	}
+	if r, ok := c.catalog.Removing(ask.Region); ok {
+		return MemberReceipt{}, fmt.Errorf("%w: %s, as asked of %s, and can be added again when that is done", ErrRemoving, r.Region, r.By)
 	}
 	first := c.firstMembers()
+	before, _ := c.catalog.removed(ask.Region)
 	m, known := c.catalog.Member(ask.Region)
 	if i := slices.IndexFunc(first, func(f Member) bool { return f.Region == ask.Region }); i >= 0 {
 		m, known = first[i], true
@@ -284,7 +294,7 @@ func (c *Core) addRegion(ask AddRegion) (MemberReceipt, error) {
 	case len(c.members) >= MaxMembers:
 		return MemberReceipt{}, fmt.Errorf("%w: the cluster has %d regions, no more are possible", ErrInvalid, len(c.members))
 	default:
-		m = Member{Region: ask.Region, Incarnation: 1, Address: ask.Address, Added: crdt.Dot{Replica: c.replica, Seq: c.have.Get(c.replica) + 1}}
+		m = Member{Region: ask.Region, Incarnation: before.Incarnation + 1, Address: ask.Address, Added: crdt.Dot{Replica: c.replica, Seq: c.have.Get(c.replica) + 1}}
 	}
 	docs := []systemDoc{m.system()}
 	for i := range first {
@@ -301,6 +311,14 @@ func (c *Core) addRegion(ask AddRegion) (MemberReceipt, error) {
 	c.contact = c.contact || len(c.peers) == 0 // there was nobody whom it had to meet first
 	c.note(false, "a region is a member now", "region", m.Region, "address", m.Address)
 	return MemberReceipt{Member: m, Added: !known, Have: c.have}, nil
+}
+
+// mayDecide refuses to decide who is a member where it is not known whose cluster this is.
+func (c *Core) mayDecide() error {
+	if c.alone() && !c.contact && len(c.peers) > 0 && len(c.catalog.members) == 0 {
+		return fmt.Errorf("%w: no peer was met yet, so it is not known whose cluster this is", ErrCatchingUp)
+	}
+	return nil
 }
 
 // updateSystem makes the next change, of documents of the system collection that

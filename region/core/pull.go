@@ -101,7 +101,7 @@ func (c *Core) known() []crdt.ReplicaID {
 			continue
 		}
 		for i := range p.have.Len() {
-			if d := p.have.At(i); !c.have.Contains(d) && d.Replica != c.replica {
+			if d := p.have.At(i); !c.have.Contains(d) && d.Replica != c.replica && !c.ended(d.Replica) {
 				seen[d.Replica] = true
 			}
 		}

@@ -31,6 +31,12 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		return
 	}
 	direct := from == r.Region
+	if why, unknown := c.stale(r.Replica, r.Have, r.Region); why != "" {
+		if direct {
+			c.turnAway(from, why, unknown)
+		}
+		return
+	}
 	if !direct && r.Seq <= p.report.Seq {
 		return
 	}
@@ -193,7 +199,14 @@ func (c *Core) observe() {
 	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, members), true
 	c.sync.plan = topology.Make(c.cfg.Region, members, c.sync.spec, obs, c.ties()...)
 	plan := c.sync.plan
-	c.fx.Plan = &plan
+	c.fx.Plan, c.fx.Unheard = &plan, nil
+	if _, settled := obs[c.cfg.Region]; settled {
+		for _, name := range plan.Peers() {
+			if !slices.Contains(links, name) {
+				c.fx.Unheard = append(c.fx.Unheard, name)
+			}
+		}
+	}
 }
 
 // sendStatus tells all peers what is known, at the end of a step in which that
@@ -253,6 +266,11 @@ func (c *Core) status() Status {
 		HeldBehind: c.behind(c.sync.held), StableBehind: c.behind(c.sync.stable),
 		Log: c.logStatus(), Unmet: c.unmet, Snapshot: c.snapshotStatus(),
 	}
+	if err := c.removedError(); err != nil {
+		s.Removed = err.Error()
+	}
+	s.Rebased = c.rebased
+	s.Rebased.Left = c.aside
 	for _, d := range c.repair.damages() {
 		s.Damaged = append(s.Damaged, d.Damage)
 	}

@@ -153,10 +153,10 @@ func (c *Core) replicaOf(region string) (crdt.ReplicaID, error) {
 }
 
 // latest is the last replica that is known of a region, as their ids are in the
-// order of time; zero if there is none.
+// order of time; zero if there is none, but for those from before it was removed.
 func (c *Catalog) latest(region string) (last crdt.ReplicaID) {
 	for r, name := range c.regions {
-		if name == region && r.Compare(last) > 0 {
+		if name == region && r.Compare(last) > 0 && c.ended.Get(r) == 0 {
 			last = r
 		}
 	}
@@ -191,7 +191,7 @@ func (c *Core) nextHomes(col *Collection, wanted []HomeSetting) ([]Home, error) 
 		if now.Region == want.Region && (now.Region == "" || now.Mode == want.Mode) {
 			continue
 		}
-		if now.Strict() {
+		if c.held(&now) {
 			owners[now.Region] = true
 			if now.Region != c.cfg.Region {
 				refusal = &NotHomeError{Collection: col.Name, Prefix: prefix, Region: now.Region}
@@ -231,6 +231,10 @@ func (c *Core) nextHome(now *Home, want HomeSetting) (Home, error) {
 	return next, nil
 }
 
+// held reports whether a home is strict and somebody has it, or is to have it: a region that
+// was removed does not.
+func (c *Core) held(h *Home) bool { return h.Strict() && slices.Contains(c.members, h.Region) }
+
 // mayRelease refuses to give up what this region does not have: authority of a
 // replica that is no more has to be claimed first, or it could be elsewhere.
 func (c *Core) mayRelease(now *Home) error {
@@ -261,7 +265,7 @@ func (c *Core) setHome(ask SetHome) (HomeReceipt, error) {
 	executor := c.cfg.Region
 	if ask.Force {
 		executor = ask.Region
-	} else if now.Strict() {
+	} else if c.held(&now) {
 		executor = now.Region
 	}
 	if err := col.Settings.checkHomeRegion(ask.Region); err != nil {

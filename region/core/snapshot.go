@@ -74,6 +74,9 @@ func (s *snapshotter) send(q wire.SnapshotRequest) error {
 		return err
 	}
 	s.catalog = c.catalog
+	if !s.catalog.ended.Join(s.catalog.brought).Covers(q.Ended) {
+		return errors.New("this region has still to hear of the removal of one")
+	}
 	base := q.Have
 	if !q.Resume {
 		base = s.have

@@ -45,9 +45,9 @@ import (
 // anew begins with no reports, and with all first changes that it holds. Nor on which way
 // reports come: who passes on an old one changes nothing in what it says.
 //
-// A member that leaves is the end of its replica without another to follow: rule 1 has to
-// hold for it until all that is left of it is held, rule 2 for as long as its
-// first change is; and what comes of it must be refused from then on by whoever knows.
+// A member that is removed is the end of its replica without another to follow: rule 1
+// holds for it until all that is left of it is held by all that remain, and what comes of
+// it is refused from then on (see removal.go); rule 2 for as long as its first change is.
 //
 // Not covered: a store that goes on as the replica that it was, though it was put
 // back below its eyes (see doubt); one that follows on a copy that is newer than

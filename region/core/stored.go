@@ -76,7 +76,7 @@ func ReadDurable(reader store.Reader) (Durable, error) {
 		}
 	}
 	switch b := &c.boot; {
-	case (record == nil) != (phase == bootNone) || b.phase != phase || phase > bootReplaying:
+	case (record == nil) != (phase == bootNone) || b.phase != phase || phase > bootSaving:
 		return d, fmt.Errorf("%w: the store record %q does not say of a snapshot what the record %q says", crdt.ErrCorrupt, metaSnapshot, metaCore)
 	case phase != bootNone:
 		d.Snapshot = &DurableSnapshot{

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -28,9 +29,10 @@ type peer struct {
 	up      bool // there is a link
 	greeted bool // its Hello came on this link
 	// linked is the replica that greeted last. admitted says that it may have
-	// links, see admit.
-	linked   crdt.ReplicaID
-	admitted bool
+	// links, see admit, as the member of an incarnation.
+	linked      crdt.ReplicaID
+	admitted    bool
+	incarnation uint64
 	// copying says that it has no place in the cluster yet and takes a snapshot.
 	copying bool
 	// have is what it is known to hold: what it told, sent, or was told of it.
@@ -116,9 +118,21 @@ func newSyncState(spec topology.Spec) syncState {
 }
 
 func (c *Core) linkUp(name string) {
+	if c.turnsAway(name) {
+		c.turnAway(name, c.cfg.Region+" says that "+name+" was removed from the cluster", false)
+		return
+	}
+	if c.keepsOut(name, crdt.ReplicaID{}) {
+		c.keepOut(name)
+		return
+	}
 	p, ok := c.peers[name]
 	if !ok && c.Open() {
 		c.sync.callers[name] = true // its hello says more
+		return
+	}
+	if _, gone := c.catalog.removed(name); !ok && gone {
+		c.close(name, fmt.Errorf("%w: %s", ErrRemoved, name))
 		return
 	}
 	if !ok {
@@ -204,7 +218,9 @@ func (c *Core) receive(name string, m wire.Message) error {
 		return c.receiveHello(p, hello)
 	}
 	if !p.greeted {
-		switch m.(type) {
+		switch m := m.(type) {
+		case wire.Removed:
+			return c.receiveRemoved(p, m)
 		case wire.CatchUp, wire.Behind, wire.SnapshotPart: // a bulk stream may overtake
 		default:
 			c.reject(name, errors.New("the first message is not a hello"))
@@ -233,6 +249,8 @@ func (c *Core) receive(name string, m wire.Message) error {
 			return err
 		}
 		c.receiveCatchUp(name, m)
+	case wire.Removed:
+		return c.receiveRemoved(p, m)
 	case wire.Behind:
 		c.receiveBehind(p, m)
 	case wire.SnapshotRequest:
@@ -277,6 +295,14 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		c.reject(p.name, fmt.Errorf("it speaks versions %d to %d, this region %d to %d", h.MinVersion, h.MaxVersion, wire.MinVersion, wire.Version))
 		return nil
 	}
+	if why, unknown := c.stale(h.Replica, h.Have, p.name); why != "" {
+		c.turnAway(p.name, why, unknown)
+		return nil
+	}
+	if c.keepsOut(p.name, h.Replica) {
+		c.keepOut(p.name)
+		return nil
+	}
 	for _, t := range h.Tips {
 		if ok, err := c.checkTip(p, t); err != nil || !ok {
 			return err
@@ -295,7 +321,7 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 	if p.report.Replica != h.Replica {
 		// Another incarnation: what was known of the last one does not hold.
 		p.report, p.digests = wire.Report{Region: p.name, Replica: h.Replica}, peerDigests{}
-		p.have = crdt.Vector{}
+		p.have, p.owed = crdt.Vector{}, p.owed.Meet(h.Have)
 		p.uncount()
 	}
 	c.forgetFrom(p.name, h.Replica)
@@ -313,7 +339,11 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 // owed is what this region has to hold before it takes writes, once it has met a peer.
 func (c *Core) owed() crdt.Vector {
 	var v crdt.Vector
-	for _, p := range c.peers {
+	due := c.catalog.due()
+	for name, p := range c.peers {
+		if m, ok := c.catalog.Member(name); ok && slices.Contains(due, m.incarnation()) || c.gone(name) {
+			continue // what others do not have of it either is lost
+		}
 		v = v.Join(p.owed)
 	}
 	return v

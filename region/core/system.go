@@ -124,6 +124,14 @@ func (c *Core) systemChanged(id string, s crdt.State) error {
 		return c.homeChanged(id, doc)
 	case strings.HasPrefix(id, memberPrefix):
 		return c.memberChanged(id, doc)
+	case strings.HasPrefix(id, removalPrefix):
+		return c.removalChanged(id, doc)
+	case strings.HasPrefix(id, freezePrefix):
+		return c.freezeChanged(id, doc)
+	case strings.HasPrefix(id, gonePrefix):
+		return c.goneChanged(id, doc, s.Heads().Dots())
+	case strings.HasPrefix(id, broughtPrefix):
+		return c.broughtChanged(id, doc)
 	case id == topologyID:
 		return c.topologyChanged(doc)
 	}

@@ -36,6 +36,8 @@ func (c *Core) submit(ask any) (any, error) {
 		return c.setHome(ask)
 	case AddRegion:
 		return c.addRegion(ask)
+	case RemoveRegion:
+		return c.removeRegion(ask)
 	case SetTopology:
 		return c.setTopology(ask)
 	}

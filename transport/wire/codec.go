@@ -115,6 +115,8 @@ func Decode(b []byte) (Message, error) {
 		m = readDocQuery(r)
 	case KindDocReply:
 		m = readDocReply(r)
+	case KindRemoved:
+		m = readRemoved(r)
 	case KindDigestQuery:
 		m = readDigestQuery(r)
 	case KindDigestReply:

@@ -42,4 +42,6 @@
 //     [Report] is settled and what it wants, what a [Hello] says of the receiver, Elsewhere in [SnapshotPart], and changes of which some regions have
 //     placeholders; digests have another form since. Whoever does not read those
 //     cannot take part, so links with earlier versions are refused.
+//     [Removed] is told to whoever is not linked with any more; who does not know it
+//     is not linked with all the same.
 package wire

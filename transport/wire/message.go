@@ -71,6 +71,8 @@ const (
 	// Since version 8.
 	KindDocQuery Kind = 33
 	KindDocReply Kind = 34
+	// KindRemoved is passed over by who does not know it.
+	KindRemoved Kind = 35
 )
 
 func (k Kind) String() string {
@@ -99,6 +101,8 @@ func (k Kind) String() string {
 		return "doc-query"
 	case KindDocReply:
 		return "doc-reply"
+	case KindRemoved:
+		return "removed"
 	case KindDigestQuery:
 		return "digest-query"
 	case KindDigestReply:
@@ -123,8 +127,8 @@ func (k Kind) String() string {
 
 // A Message is one of [Hello], [Changes], [Ack], [Status], [Request], [CatchUp],
 // [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery], [DigestReply],
-// [Presence], [ShareRequest], [Forward], [Forwarded], [Behind], [SnapshotRequest]
-// and [SnapshotPart], as values.
+// [Presence], [ShareRequest], [Forward], [Forwarded], [Behind], [SnapshotRequest],
+// [SnapshotPart], [DocQuery], [DocReply] and [Removed], as values.
 type Message interface {
 	Kind() Kind
 	// size is a bound on the size of the encoded fields.

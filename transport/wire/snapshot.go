@@ -40,6 +40,9 @@ type SnapshotRequest struct {
 	// the collections that Have knows.
 	Resume bool
 	After  DocKey
+	// Ended is where the logs of removed regions end, as the donor has to know it, and what
+	// was made anew of what followed there; see Removed.Final.
+	Ended crdt.Vector
 }
 
 // A DocKey names a document: the incarnation of its collection, and its id.
@@ -104,6 +107,7 @@ func (SnapshotPart) Kind() Kind { return KindSnapshotPart }
 
 const (
 	flagResume  = 1
+	flagEnded   = 2
 	minKey      = minDot + 1
 	maxDotBytes = 26
 )
@@ -115,7 +119,7 @@ func (m Behind) appendFields(b []byte) []byte {
 }
 
 func (m SnapshotRequest) size() int {
-	return 16 + vectorSize(m.Have) + m.After.size()
+	return 16 + vectorSize(m.Have) + m.After.size() + vectorSize(m.Ended)
 }
 
 func (m SnapshotRequest) appendFields(b []byte) []byte {
@@ -124,16 +128,26 @@ func (m SnapshotRequest) appendFields(b []byte) []byte {
 	if m.Resume {
 		flags |= flagResume
 	}
+	if m.Ended.Len() > 0 {
+		flags |= flagEnded
+	}
 	b = append(b, flags)
-	b = appendVector(b, m.Have)
-	return m.After.append(b)
+	b = m.After.append(appendVector(b, m.Have))
+	if m.Ended.Len() > 0 {
+		b = appendVector(b, m.Ended)
+	}
+	return b
 }
 
 func readSnapshotRequest(r *crdt.Reader) SnapshotRequest {
 	m := SnapshotRequest{ID: r.Uvarint()}
-	m.Resume = r.Byte()&flagResume != 0
+	flags := r.Byte()
+	m.Resume = flags&flagResume != 0
 	m.Have = r.Vector()
 	m.After.read(r)
+	if flags&flagEnded != 0 {
+		m.Ended = r.Vector()
+	}
 	return m
 }
 

@@ -59,6 +59,7 @@ var samples = map[string]wire.Message{
 	"snapshot-request": wire.SnapshotRequest{
 		ID: 78, Have: vector(), Resume: true, After: wire.DocKey{Collection: crdt.Dot{Replica: replica(1), Seq: 7}, ID: "doc"},
 	},
+	"snapshot-request-removed": wire.SnapshotRequest{ID: 79, Ended: vector()},
 	"snapshot-part": wire.SnapshotPart{
 		ID: 78, Have: vector(), Forgotten: 99, Total: 1000, Sum: [16]byte{9, 15: 9},
 		Tips:     []wire.LogTip{{Chain: [16]byte{1}, Change: []byte("one")}},
@@ -88,6 +89,8 @@ var samples = map[string]wire.Message{
 	"doc-query":           wire.DocQuery{ID: 77, Collection: crdt.Dot{Replica: replica(1), Seq: 5}, Document: "a"},
 	"doc-reply":           wire.DocReply{ID: 77, Have: vector(), Forgotten: 99, Record: []byte("record")},
 	"doc-refused":         wire.DocReply{ID: 77, Refused: "damaged here, too"},
+	"removed":             wire.Removed{Incarnation: 2, Added: true, Unknown: true, Have: vector(), Final: crdt.VectorOf(crdt.Dot{Replica: replica(3), Seq: 9}), Reason: "removed by us-east"},
+	"empty-removed":       wire.Removed{},
 	"empty-doc-query":     wire.DocQuery{},
 	"empty-doc-reply":     wire.DocReply{},
 	"empty-digest-query":  wire.DigestQuery{},
@@ -272,6 +275,12 @@ func messages() *rapid.Generator[wire.Message] {
 			return wire.DocReply{ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), Forgotten: crdt.Stamp(rapid.Uint64().Draw(t, "forgotten")), Record: key.Draw(t, "record")}
 		}),
 		rapid.Custom(func(t *rapid.T) wire.Message {
+			return wire.Removed{
+				Incarnation: rapid.Uint64().Draw(t, "incarnation"), Added: rapid.Bool().Draw(t, "added"), Unknown: rapid.Bool().Draw(t, "unknown"),
+				Have: vec.Draw(t, "have"), Final: vec.Draw(t, "final"), Reason: name.Draw(t, "reason"),
+			}
+		}),
+		rapid.Custom(func(t *rapid.T) wire.Message {
 			m := wire.DigestReply{ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), More: rapid.Bool().Draw(t, "more")}
 			for range rapid.IntRange(0, 4).Draw(t, "digests") {
 				m.Digests = append(m.Digests, wire.KeyDigest{Key: key.Draw(t, "key"), Digest: sums.Draw(t, "digest")})
@@ -362,6 +371,7 @@ func messages() *rapid.Generator[wire.Message] {
 		rapid.Custom(func(t *rapid.T) wire.Message {
 			return wire.SnapshotRequest{
 				ID: rapid.Uint64().Draw(t, "id"), Have: vec.Draw(t, "have"), Resume: rapid.Bool().Draw(t, "resume"), After: docKey.Draw(t, "after"),
+				Ended: vec.Draw(t, "ended"),
 			}
 		}),
 		rapid.Custom(func(t *rapid.T) wire.Message {

@@ -1,0 +1,136 @@
+package core
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/meridiandb/meridian/crdt"
+)
+
+// Several stores can have the same changes that nobody else has: those of regions that were
+// removed together, and copies of one. Increments and elements of lists made anew twice are there
+// twice. So a store claims changes before it makes them anew, and leaves those that
+// others had claimed. Two that claim the same while neither knows of the other find that out once
+// their claims are stable; then the one whose replica is the lesser makes them anew.
+
+// A broughtDoc is a claimed as the system collection has it.
+type broughtDoc struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+// A claimed says which changes of a replica another one makes anew: those above From, where
+// other claims ended that it knew, up to To.
+type claimed struct {
+	by       crdt.ReplicaID
+	from, to uint64
+}
+
+func (x claimed) system(of crdt.ReplicaID) systemDoc {
+	return systemDoc{broughtPrefix + of.String() + ":" + x.by.String(), broughtDoc{x.from, x.to}}
+}
+
+func (c *Core) broughtChanged(id string, doc []byte) error {
+	var d broughtDoc
+	name, by, _ := strings.Cut(strings.TrimPrefix(id, broughtPrefix), ":")
+	r, err := crdt.ParseReplicaID(name)
+	x := claimed{}
+	var byErr error
+	x.by, byErr = crdt.ParseReplicaID(by)
+	if err := cmp.Or(err, byErr, json.Unmarshal(doc, &d)); err != nil || d.To <= d.From {
+		return fmt.Errorf("%w: document %q: %w", crdt.ErrCorrupt, id, err)
+	}
+	x.from, x.to = d.From, d.To
+	out := *c.catalog
+	out.brought = out.brought.Join(crdt.VectorOf(crdt.Dot{Replica: r, Seq: d.To}))
+	out.claims = maps.Clone(out.claims)
+	out.claims[r] = append(slices.DeleteFunc(slices.Clone(out.claims[r]), func(y claimed) bool { return y.by == x.by }), x)
+	c.catalog = &out
+	return nil
+}
+
+// claim writes down which changes this store is about to make anew, and finds out which
+// of them another one has. If there are others that could have the same, it waits until its claim is
+// stable: then all claims are here that were made without knowing of it.
+func (c *Core) claim() (a asideRecord, err error) {
+	if a, err = c.asideRecord(); err != nil {
+		return a, err
+	}
+	if !c.claimed {
+		c.claimed = true
+		if err := c.makeClaim(&a); err != nil {
+			return a, err
+		}
+	}
+	if a.claim.Len() == 0 {
+		return a, nil
+	}
+	if c.rivals() && !c.sync.stable.Covers(a.claim) {
+		if c.contested.Len() == 0 {
+			c.note(true, "other stores could bring in the same changes: that waits until all regions know that this one does", "regions", strings.Join(c.members, ", "))
+		}
+		c.contested = a.claim
+		return a, nil
+	}
+	by := a.claim.At(0).Replica
+	for r := range a.to.All() {
+		a.skip = a.skip.Join(c.yield(r, by))
+	}
+	c.contested, a.claim = crdt.Vector{}, crdt.Vector{}
+	c.putMeta(metaAside, a.encode())
+	return a, nil
+}
+
+func (c *Core) makeClaim(a *asideRecord) error {
+	for r := range a.pending.All() {
+		if seq := c.catalog.brought.Get(r); seq > 0 {
+			a.skip = a.skip.With(crdt.Dot{Replica: r, Seq: seq})
+		}
+	}
+	a.pending = crdt.Vector{}
+	var docs []systemDoc
+	for r, seq := range a.to.All() {
+		if from := c.catalog.brought.Get(r); seq > from {
+			docs = append(docs, claimed{c.replica, from, seq}.system(r))
+		}
+	}
+	if len(docs) > 0 {
+		if err := c.updateSystem(docs...); err != nil {
+			return err
+		}
+		a.claim = crdt.VectorOf(crdt.Dot{Replica: c.replica, Seq: c.have.Get(c.replica)})
+	}
+	c.putMeta(metaAside, a.encode())
+	return nil
+}
+
+// rivals reports whether stores could come back that have what this one had set aside: those
+// of other regions that were removed.
+func (c *Core) rivals() bool {
+	for i, r := range c.catalog.removals {
+		if r.Done && i.region != c.cfg.Region {
+			return true
+		}
+	}
+	return false
+}
+
+// yield is what of a replica others make anew that claimed it while neither knew of the other:
+// the lesser one does.
+func (c *Core) yield(r, by crdt.ReplicaID) (out crdt.Vector) {
+	claims := c.catalog.claims[r]
+	i := slices.IndexFunc(claims, func(x claimed) bool { return x.by == by })
+	if i < 0 {
+		return out
+	}
+	for _, x := range claims {
+		if x.by.Compare(by) < 0 && x.from < claims[i].to && claims[i].from < x.to {
+			out = out.Join(crdt.VectorOf(crdt.Dot{Replica: r, Seq: x.to}))
+		}
+	}
+	return out
+}

@@ -1,0 +1,121 @@
+package core
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// SetAside is the name of the collection that gets what a region that came back
+// could not write where it belonged. What only some regions hold goes to one of its own,
+// of that name with an addition, that the same regions hold.
+const SetAside = "set-aside"
+
+// asideSuffix is the room for a number behind an id of that collection.
+const asideSuffix = 21
+
+// putAside writes a document that has no place into the collection for such.
+func (c *Core) putAside(d *oldDoc, was *Collection, why error) error {
+	name := d.key.Collection.String()
+	view := crdt.View{}
+	if was != nil {
+		name = was.Name
+	}
+	if d.state != nil {
+		view = d.state.View(newest)
+	}
+	c.note(true, "a document of this region could not be brought in where it belongs", "collection", name, "document", d.key.ID,
+		"reason", why)
+	switch {
+	case d.damaged:
+		return c.stuck(d, errors.New("the store's copy is damaged"))
+	case !view.Exists:
+		return nil // it was deleted here
+	}
+	aside, settings := SetAside, DefaultSettings()
+	if r := d.changes[0].Residency; r != nil {
+		// It must not leave the regions that held it.
+		sum := sha256.Sum256([]byte(strings.Join(r.Regions, ",")))
+		aside, settings.Regions = SetAside+"-"+hex.EncodeToString(sum[:4]), r.Regions
+	}
+	col, err := c.catalog.Collection(aside)
+	if err != nil {
+		col = &Collection{Name: aside, Settings: settings}
+		if err := c.createCollection(col); err != nil {
+			return err
+		}
+		col = c.catalog.byDot[col.Incarnation]
+	}
+	e, err := c.freeAside(col, name+":"+d.key.ID)
+	if err != nil {
+		return err
+	}
+	doc := map[string]any{"region": c.cfg.Region, "collection": name, "id": d.key.ID, "reason": why.Error(), "value": view.Value}
+	if others := d.others(view); len(others) > 0 {
+		doc["others"] = others
+	}
+	edit := crdt.Edit{Kind: crdt.EditPut, Value: doc}
+	if err = c.placeEdit(d, col, e, edit, seesAll); err != nil && !errors.Is(err, errStore) {
+		doc["value"], doc["others"] = string(value.Append(nil, view.Value, value.Options{})), string(value.Append(nil, d.others(view), value.Options{}))
+		err = c.placeEdit(d, col, e, edit, seesAll)
+	}
+	if errors.Is(err, errStore) {
+		return err
+	}
+	if err != nil {
+		return c.stuck(d, err)
+	}
+	c.rebased.SetAside++
+	return nil
+}
+
+// stuck leaves a document where it is.
+func (c *Core) stuck(d *oldDoc, why error) error {
+	c.note(true, "a document of this region can be written nowhere, it stays set aside in the store and is tried again after a restart",
+		"collection", d.key.Collection, "document", d.key.ID, "reason", why)
+	return errStuck
+}
+
+// freeAside finds an id in the collection of what has no place that no document has: the
+// same may have come of another incarnation of its collection, or when the region came back before.
+func (c *Core) freeAside(col *Collection, of string) (*entry, error) {
+	id := c.cfg.Region + ":" + of
+	if len(id) > crdt.MaxIDBytes-asideSuffix {
+		sum := sha256.Sum256([]byte(id))
+		id = c.cfg.Region + ":" + hex.EncodeToString(sum[:])
+	}
+	for n, next := 2, id; ; n++ {
+		e, err := c.load(store.DocKey{Collection: col.Incarnation, ID: next}, col.Settings.Type)
+		if err != nil || !e.state.Heads().Visible() {
+			return e, err
+		}
+		next = id + ":" + strconv.Itoa(n)
+	}
+}
+
+// others are the values of a document that its store had beside those that it showed.
+func (d *oldDoc) others(view crdt.View) (out []any) {
+	if d.state.Type() == crdt.TypeRegister {
+		for _, v := range d.state.Versions() {
+			if !v.Deleted && !value.Equal(v.Value, view.Value) {
+				out = append(out, map[string]any{"path": "", "value": v.Value})
+			}
+		}
+		return out
+	}
+	for i := range view.Conflicts {
+		x := &view.Conflicts[i]
+		for j, v := range x.Versions {
+			if j != x.Shown && !v.Deleted {
+				out = append(out, map[string]any{"path": x.Path, "value": v.Value})
+			}
+		}
+	}
+	return out
+}
