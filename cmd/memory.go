@@ -2,10 +2,32 @@ package cmd
 
 import (
 	"context"
+	"log/slog"
+	"math"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
+
+// memoryShare is how much of the memory that the process may take is for the heap of Go;
+// the rest is for what the Automerge library takes, for stacks, and for mapped files.
+const memoryShare = 0.9
+
+// limitMemory has the collector work harder before the process takes more than its
+// container may have: left alone it lets garbage grow to the size of what lives, and the
+// buffers for the store's tables can live by the hundred megabytes. GOMEMLIMIT goes before.
+func limitMemory(limit memlimit.Provider, log *slog.Logger) {
+	before := debug.SetMemoryLimit(-1)
+	bytes, err := memlimit.Set(memlimit.WithProvider(limit), memlimit.WithRatio(memoryShare))
+	switch {
+	case err != nil:
+		log.Debug("how much memory the process may take is not known", "error", err)
+	case bytes != before && bytes != math.MaxInt64:
+		log.Info("memory is limited, as the container's is", "heap_bytes", bytes)
+	}
+}
 
 // When a process counts as quiet.
 const (

@@ -1,6 +1,45 @@
 package cmd
 
-import "testing"
+import (
+	"errors"
+	"log/slog"
+	"math"
+	"os"
+	"runtime/debug"
+	"testing"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+)
+
+func TestHeapKeepsBelowTheMemoryOfTheContainer(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	const container, own = 60 << 30, 48 << 30 // more than any test takes
+	for _, test := range []struct {
+		name     string
+		env      string
+		provider memlimit.Provider
+		want     int64
+	}{
+		{"limited", "", memlimit.Limit(container), 54 << 30},
+		{"not limited", "", func() (uint64, error) { return 0, memlimit.ErrNoLimit }, math.MaxInt64},
+		{"not known", "", func() (uint64, error) { return 0, errors.New("no cgroup") }, own},
+		{"said otherwise", "48GiB", memlimit.Limit(container), own},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if t.Setenv("GOMEMLIMIT", test.env); test.env == "" {
+				if err := os.Unsetenv("GOMEMLIMIT"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			debug.SetMemoryLimit(own)
+			limitMemory(test.provider, slog.New(slog.DiscardHandler))
+			if got := debug.SetMemoryLimit(-1); got != test.want {
+				t.Errorf("the limit is %d, want %d", got, test.want)
+			}
+		})
+	}
+}
 
 func TestMemoryGoesBackOnceAfterWork(t *testing.T) {
 	var q quiet

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
@@ -222,6 +223,7 @@ const waitNotice = 3 * time.Second
 
 // serve runs a region until ctx ends.
 func (a *app) serve(ctx context.Context, c *cobra.Command, cfg node.Config) error {
+	limitMemory(memlimit.FromCgroup, cfg.Logger)
 	n, err := node.New(cfg)
 	if errors.Is(err, node.ErrConfig) {
 		return usageError{c, err}

@@ -25,8 +25,9 @@ var (
 	figures = flag.Bool("e2e.figures", false, "measure how cost grows with the work; see bench/README.md")
 	// figureFor is how long each load is measured.
 	figureFor = flag.Duration("e2e.figures-for", 5*time.Second, "how long each load of -e2e.figures is measured")
-	// figureDocs is the most documents.
-	figureDocs = flag.Int("e2e.figures-docs", 1_000_000, "the most documents of -e2e.figures")
+	// figureLeast and figureDocs are the fewest and the most documents.
+	figureLeast = flag.Int("e2e.figures-docs-least", 1000, "the fewest documents of -e2e.figures")
+	figureDocs  = flag.Int("e2e.figures-docs", 1_000_000, "the most documents of -e2e.figures")
 )
 
 // TestFigures prints tables and judges nothing: figures of a machine that does
@@ -377,7 +378,7 @@ func documentFigures(t *testing.T) table {
 	tb := newTable("Documents (1 KB; updates of a field and reads, 500/s each; then idle, and started again)",
 		"documents", "loaded per second", "update p50, ms", "p99", "read p50, ms", "p99", "memory after the load, MiB", "mapped files", "disk",
 		"idle from the 5th second on: CPU, %", "from the 60th on: CPU, %", "memory, MiB", "mapped files", "start, clean, s", "start after kill -9, s")
-	for docs := 1000; docs <= *figureDocs; docs *= 10 {
+	for docs := *figureLeast; docs <= *figureDocs; docs *= 10 {
 		c := cluster.Start(t, cluster.Options{Regions: cluster.Regions[:1]})
 		n := c.Nodes[0]
 		cfg := document(docs)
