@@ -117,6 +117,10 @@ type durable struct {
 	// copying says that a snapshot is being taken: the documents are not of one
 	// moment, and may not be read.
 	copying bool
+	// kept are the collections that stay through it, and at which vectors they are;
+	// base is the vector from which the log goes on then.
+	kept map[crdt.Dot]crdt.Vector
+	base crdt.Vector
 	// broken are documents that were damaged and have not been written since.
 	broken map[doc]bool
 }

@@ -158,24 +158,45 @@ func (w *world) lose(c *change) {
 
 // loseWith takes for lost what a region that has just copied a snapshot should hold whole, of
 // which no other region that should has anything, nor has the copy: it passed over a vault
-// that none has any more.
+// that none has any more. So is what it should have beyond what was here of a vault that it kept.
 func (w *world) loseWith(n *node) {
+	w.stats.Kept += len(n.kept)
 	for _, c := range w.hist.order {
 		if c.lost || c.Residency == nil || !n.hasWhole(c) || !n.have.Contains(c.Dot) {
 			continue
 		}
+		if at, ok := n.keptAt(c); ok {
+			if n.base.Contains(c.Dot) && !at.Contains(c.Dot) {
+				w.lose(c)
+			}
+			continue
+		}
 		held := slices.ContainsFunc(w.nodes, func(o *node) bool {
-			return o != n && o.hasWhole(c) && o.have.Contains(c.Dot)
+			return o != n && o.hasWhole(c) && o.have.Contains(c.Dot) && (!o.copying || o.stores(c))
 		})
-		copied := slices.ContainsFunc(c.Mutations, func(m crdt.Mutation) bool {
-			record, err := n.store.Doc(keyOf(&m))
-			return err != nil || record != nil
-		})
-		if !held && !copied {
+		if !held && !n.stores(c) {
 			w.stats.Lost++
 			w.hist.forget(c)
 		}
 	}
+}
+
+// stores reports whether a region has documents that a change is about.
+func (n *node) stores(c *change) bool {
+	return slices.ContainsFunc(c.Mutations, func(m crdt.Mutation) bool {
+		record, err := n.store.Doc(keyOf(&m))
+		return err != nil || record != nil
+	})
+}
+
+// keptAt is the vector of the kept vault that a change is about, if it is.
+func (n *node) keptAt(c *change) (crdt.Vector, bool) {
+	for i := range c.Mutations {
+		if at, ok := n.kept[c.Mutations[i].Collection]; ok {
+			return at, true
+		}
+	}
+	return crdt.Vector{}, false
 }
 
 // checkSecrets: nothing of a vault is in a message to a region that does not hold it.
@@ -232,8 +253,8 @@ func (n *node) checkStoreHasNoSecrets() {
 const certifyVaultsWithin = 8 * time.Second
 
 // operate does what an operator has to where a region would delete the only copy of a vault
-// if it took the snapshot that it needs (cmd/OPERATIONS.md): empties its store. It reports
-// whether there was one.
+// if it took the snapshot that it needs, and may not keep it, as another holder that takes writes
+// is behind, too (cmd/OPERATIONS.md): empties its store. It reports whether there was one.
 func (w *world) operate() (some bool) {
 	for _, n := range w.nodes {
 		if !n.up || !errors.Is(n.writable, core.ErrOnlyCopy) {

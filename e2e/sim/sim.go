@@ -47,8 +47,9 @@ func (f *Failure) String() string {
 // Stats count what a run went through.
 type Stats struct {
 	Steps, Commits, Changes, Writes, Refused, Reads, Dropped, Conflicts, Trimmed, Cut, Snapshots, Resumed, Calls, Decisions int
-	// Secrets are the writes to vaults, Lost those of which nothing is left.
-	Secrets, Lost int
+	// Secrets are the writes to vaults, Lost those of which nothing is left, and Kept
+	// the vaults that stayed through a snapshot.
+	Secrets, Lost, Kept int
 	// Repeats are the requests that were recognised, Shared the shares of other
 	// regions that were seen to have something left.
 	Repeats, Shared int
@@ -93,6 +94,7 @@ func (s *Stats) Add(o Stats) {
 	}
 	s.Secrets += o.Secrets
 	s.Lost += o.Lost
+	s.Kept += o.Kept
 }
 
 // A Result is what became of a run.

@@ -42,6 +42,11 @@ func (n *node) committedCopy(fx core.Effects) bool {
 		n.installed(&fx.Batch.Docs[i])
 	}
 	n.have, n.catalog, n.copying = fx.Have, fx.Catalog, fx.Readable != nil
+	if d, err := core.ReadDurable(n.store); err != nil {
+		w.fail("checkI12WholeSnapshot", "%s: %v", n.name, err)
+	} else if d.Snapshot != nil {
+		n.kept, n.base = d.Snapshot.Kept, d.Snapshot.Base
+	}
 	if n.copying {
 		return w.failure == nil
 	}
@@ -54,6 +59,7 @@ func (n *node) committedCopy(fx core.Effects) bool {
 		}
 	}
 	w.loseWith(n)
+	n.kept = nil
 	if err := n.replay(&w.hist); err != nil {
 		w.fail("apply", "the reference of %s: %v", n.name, err)
 		return false

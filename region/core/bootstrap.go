@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -28,6 +29,9 @@ import (
 // the vector of the first, base, in causal order as ever, and a document leaves
 // out the changes that its segment's vector contains. Once Have covers all
 // segments, the documents are of one moment again, and may be read.
+//
+// A collection of which nobody else has as much keeps its documents through all
+// that, see kept.
 //
 // Donors may have trimmed what is stable: whatever is replayed on a document is
 // a change that its donor did not have, and so one that has seen all that is
@@ -61,6 +65,7 @@ type bootstrap struct {
 	base     crdt.Vector // of the first segment
 	segments []segment
 	last     store.DocKey // copied
+	stay     []kept       // in the order of the collections
 	docs     uint64
 	bytes    uint64
 	total    uint64 // as estimated by the donor
@@ -79,6 +84,9 @@ type bootstrap struct {
 	idle    int           // requests in a row that brought no document in time
 	tell    time.Duration // uptime at which to say again how far it is
 	only    string        // the collection whose only copy it would delete, "" if none
+	why     string        // what is waited for then
+	// alone is the uptime since when nobody is known to have more of a collection.
+	alone map[crdt.Dot]time.Duration
 }
 
 // SnapshotStatus tells of a snapshot that is being taken.
@@ -118,7 +126,7 @@ func (b *bootstrap) encode() []byte {
 		out = appendKey(out, s.after)
 		out, _ = s.have.AppendBinary(out)
 	}
-	return out
+	return appendKept(out, b.stay)
 }
 
 func decodeBootstrap(b []byte) (bootstrap, error) {
@@ -132,6 +140,7 @@ func decodeBootstrap(b []byte) (bootstrap, error) {
 	for i := range out.segments {
 		out.segments[i] = segment{readKey(r), r.Vector()}
 	}
+	out.stay = readKept(r)
 	return out, r.Done()
 }
 
@@ -154,7 +163,7 @@ func compareKeys(a, b store.DocKey) int {
 
 // holds reports whether the copy of a document contains a change already.
 func (b *bootstrap) holds(k store.DocKey, d crdt.Dot) bool {
-	if b.phase != bootReplaying || !k.Collection.IsZero() && !b.base.Contains(k.Collection) {
+	if b.phase != bootReplaying || !k.Collection.IsZero() && !b.base.Contains(k.Collection) || b.keeps(k.Collection) {
 		return false
 	}
 	for i := len(b.segments) - 1; i >= 0; i-- {
@@ -179,8 +188,9 @@ func (b *bootstrap) apart() bool {
 	return b.phase == bootClearing || b.phase == bootCopying || b.phase == bootSaving
 }
 
-func (c *Core) startOver() {
-	c.boot = bootstrap{phase: bootClearing, old: c.have.Join(c.boot.old), ended: c.boot.ended, base: c.boot.base, dirty: true, since: c.uptime, lost: c.uptime}
+// startOver begins a snapshot, through which some collections are kept.
+func (c *Core) startOver(keep []kept) {
+	c.boot = bootstrap{phase: bootClearing, old: c.have.Join(c.boot.old), ended: c.boot.ended, base: c.boot.base, stay: keep, dirty: true, since: c.uptime, lost: c.uptime}
 	for _, r := range c.inbox.replicas() {
 		c.inbox.drop(r)
 	}
@@ -188,7 +198,7 @@ func (c *Core) startOver() {
 	clear(c.sync.gaps)
 	clear(c.sync.lacks)
 	c.trim = newTrimQueue(c.cfg.Limits.TrimQueue)
-	clear(c.repair.damaged) // all documents are replaced
+	maps.DeleteFunc(c.repair.damaged, func(k store.DocKey, _ *damage) bool { return !c.boot.keeps(k.Collection) }) // they are replaced
 }
 
 // bootstrap does what is due for a snapshot that is being taken.
@@ -235,6 +245,9 @@ func (b *bootstrap) patience(least time.Duration) time.Duration {
 // askSnapshot asks for the documents that are still to come.
 func (c *Core) askSnapshot() {
 	b := &c.boot
+	if k := b.pausedAt(); k != nil && !c.passKept(k) {
+		return
+	}
 	q := wire.SnapshotRequest{Have: c.have, Ended: b.ended}
 	resume := len(b.segments) > 0
 	if resume {
@@ -254,7 +267,7 @@ func (c *Core) askSnapshot() {
 		return
 	case resume && c.uptime-b.lost >= MaxBaseLost && c.donor(c.have, anyPeer) != "":
 		c.note(true, "nobody can go on with the snapshot that was begun: it starts over", "documents", b.docs)
-		c.startOver()
+		c.startOver(b.stay)
 		return
 	default:
 		return
@@ -271,7 +284,7 @@ func (c *Core) askSnapshot() {
 const clearItems = store.FastBatchRecords * 3 / 4
 
 // clearStore removes, a little at a time, the log and the documents that the
-// snapshot replaces, those of the system collection last.
+// snapshot replaces, those of the system collection last, but not what is kept.
 func (c *Core) clearStore() error {
 	b := &c.boot
 	left := uint64(clearItems)
@@ -290,6 +303,9 @@ func (c *Core) clearStore() error {
 		}
 	}
 	for _, col := range c.catalog.Collections() {
+		if b.keeps(col.Incarnation) {
+			continue
+		}
 		if err := c.clearDocs(col.Incarnation, &left); err != nil {
 			return err
 		}
@@ -301,7 +317,7 @@ func (c *Core) clearStore() error {
 		}
 	}
 	if left == clearItems {
-		if err := c.digests.Clear(&left); err != nil {
+		if err := c.digests.Clear(b.keptDots(), &left); err != nil {
 			return storeError(err)
 		}
 	}
@@ -362,9 +378,15 @@ func (c *Core) receivePart(p *peer, m wire.SnapshotPart) error {
 		return nil
 	}
 	for i := range m.Docs {
+		if b.pause(m.Docs[i].Key.Collection) {
+			return nil
+		}
 		if ok, err := c.install(p, &m.Docs[i]); err != nil || !ok {
 			return err
 		}
+	}
+	if k := b.nextKept(); k != nil && (b.pause(m.Elsewhere) || (m.Done || len(m.Requests) > 0) && b.pause(k.collection)) {
+		return nil
 	}
 	for i := range m.Requests {
 		if err := c.installRequest(&m.Requests[i]); err != nil {
@@ -398,7 +420,7 @@ func (c *Core) beginSegment(m *wire.SnapshotPart) error {
 		return fmt.Errorf("its snapshot at %v lacks some of what this region holds", m.Have)
 	}
 	if len(b.segments) == maxSegments {
-		c.startOver()
+		c.startOver(b.stay)
 		return fmt.Errorf("the snapshot was interrupted %d times", maxSegments)
 	}
 	if len(b.segments) == 0 {

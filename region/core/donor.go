@@ -24,11 +24,15 @@ func (c *Core) needSnapshot(missing []crdt.Dot) {
 	name := c.donor(c.have, func(p *peer) bool {
 		return slices.ContainsFunc(missing, p.told.Contains)
 	})
-	if name == "" || !c.bodiesElsewhere(missing) {
+	if name == "" {
 		return // its log has to get there first
 	}
+	keep, ok := c.onlyCopies(missing)
+	if !ok {
+		return
+	}
 	c.note(true, "the logs of the other regions begin behind what this region holds: it takes a snapshot", "peer", name, "have", c.have)
-	c.startOver()
+	c.startOver(keep)
 }
 
 // awaitsLog reports whether the log of a member that is not heard may make a
@@ -51,39 +55,6 @@ func (c *Core) awaitsLog() bool {
 	}
 	return false
 }
-
-// bodiesElsewhere reports whether of each collection that not all regions hold some
-// other holder that can be asked has all that is here: a donor that does not hold
-// it has placeholders. A holder that is as far behind is none: it could not give its
-// copy, to which what is missing belongs, and may be about to clear it for ours.
-func (c *Core) bodiesElsewhere(missing []crdt.Dot) bool {
-	lacks := func(p *peer) bool {
-		return !p.told.Covers(c.have) || slices.ContainsFunc(missing, func(d crdt.Dot) bool { return !p.told.Contains(d) })
-	}
-	for _, dot := range c.catalog.resident {
-		col := c.catalog.byDot[dot]
-		if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {
-			continue
-		}
-		if !slices.ContainsFunc(c.otherHolders(col.Settings.Regions), func(name string) bool {
-			p := c.peers[name]
-			return p != nil && c.hears(p) && !lacks(p)
-		}) {
-			if c.uptime >= c.boot.tell {
-				c.boot.tell = c.uptime + onlyCopyEvery
-				c.note(true, "a snapshot is needed, and would delete the only copy of a collection: it waits until another region that holds it has all of it; "+
-					"if there is none, export the collection and empty this store", "collection", col.Name, "regions", col.Settings.Regions)
-			}
-			c.boot.only = col.Name
-			return false
-		}
-	}
-	c.boot.only = ""
-	return true
-}
-
-// onlyCopyEvery is how often it is said that the only copy of something is here.
-const onlyCopyEvery = time.Minute
 
 // donor picks a peer that can give a snapshot, or go on with it, is known to hold all of
 // v, and fits.

@@ -91,7 +91,7 @@ func (c *Core) announceable() error {
 		return fmt.Errorf("%w: %s", ErrFenced, why)
 	}
 	if c.boot.only != "" && (!c.synced || c.boot.phase != bootNone) {
-		return fmt.Errorf("%w, %s; if no other region that holds it comes back, export it and empty this store", ErrOnlyCopy, c.boot.only)
+		return fmt.Errorf("%w, %s: %s", ErrOnlyCopy, c.boot.only, c.boot.why)
 	}
 	if err := c.snapshotError(); err != nil {
 		return err

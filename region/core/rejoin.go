@@ -127,7 +127,7 @@ func (c *Core) rejoin(peer string, m *wire.Removed) error {
 	if more {
 		c.putMeta(metaAside, a.encode())
 	}
-	c.startOver()
+	c.startOver(nil)
 	c.boot.phase, c.boot.old, c.boot.kept, c.boot.ended = bootSaving, old, kept, m.Final
 	return nil
 }

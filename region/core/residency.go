@@ -26,7 +26,9 @@ import (
 // whatever the topology. A holder that has got nothing but the placeholder of a
 // change asks other holders for it, and what depends on the change waits. If all
 // holders are linked and each tells that it wants the body, nobody has it any
-// more: its writer lost its store before it had sent it. Then they go on without.
+// more: its writer lost its store before it had sent it. Then they go on without. In
+// the same way a holder that needs a snapshot finds out that nobody has more of a
+// collection than itself, and keeps it, see kept.
 
 // Errors of residency.
 var (
@@ -35,7 +37,8 @@ var (
 	// ErrSeveralHolders: the documents of one write are held by different regions (HTTP 422).
 	ErrSeveralHolders = errors.New("several sets of regions")
 	// ErrOnlyCopy: the region has to take a snapshot, which would delete the only copy of
-	// a collection, so it stays behind. It is an ErrCatchingUp.
+	// a collection, and cannot keep that, since another one may have more of it: it stays
+	// behind. It is an ErrCatchingUp.
 	ErrOnlyCopy = fmt.Errorf("%w: a snapshot of another region is needed, and would delete the only copy of a collection", ErrCatchingUp)
 )
 
@@ -295,7 +298,7 @@ func (c *Core) heldWith() (names []string) {
 // is under way; nil if there is none.
 func (c *Core) awaited() *Collection {
 	col := c.catalog.byDot[c.boot.last.Collection]
-	if col == nil || col.Settings.Regions == nil || c.boot.phase != bootCopying {
+	if col == nil || col.Settings.Regions == nil || c.boot.phase != bootCopying || c.boot.keeps(col.Incarnation) {
 		return nil
 	}
 	return col
@@ -316,7 +319,7 @@ func (c *Core) passOver() bool {
 	case !gone:
 	case b.last.ID != "":
 		c.note(true, "no other region has the rest of a collection that is being copied: the snapshot starts over", "collection", col.Name)
-		c.startOver()
+		c.startOver(b.stay)
 	default:
 		c.note(true, "no other region has the collection: what was in it is lost", "collection", col.Name, "regions", col.Settings.Regions)
 		b.last = store.DocKey{Collection: crdt.Dot{Replica: col.Incarnation.Replica, Seq: col.Incarnation.Seq + 1}}
@@ -339,6 +342,11 @@ func (c *Core) linkedWith(names []string) bool {
 // long enough that they want something themselves: so do their latest reports, which
 // came that long after all had begun to. since keeps when that was.
 func (c *Core) nowhere(dot crdt.Dot, holders []string, since *time.Duration) bool {
+	return c.allSay(holders, since, func(p *peer) bool { return p.wants(dot) })
+}
+
+// allSay reports whether all these peers say something in that way.
+func (c *Core) allSay(holders []string, since *time.Duration, says func(*peer) bool) bool {
 	var met time.Duration
 	if !c.linkedWith(holders) {
 		*since = 0
@@ -348,7 +356,7 @@ func (c *Core) nowhere(dot crdt.Dot, holders []string, since *time.Duration) boo
 		met = max(met, c.peers[name].met)
 	}
 	for _, name := range holders {
-		if p := c.peers[name]; p.reported <= met || !p.wants(dot) {
+		if p := c.peers[name]; p.reported <= met || !says(p) {
 			*since = 0
 			return false
 		}

@@ -1,8 +1,6 @@
 package core_test
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -102,38 +100,6 @@ func TestLostBodyIsGivenUpWhereOneHolderHasNotEvenThePlaceholder(t *testing.T) {
 	for _, n := range []*node{b, d} {
 		if have := n.core.Have(); !have.Contains(x) || !have.Covers(a.core.Have()) {
 			t.Errorf("%s has %v of %v, %v is lost", n.name, have, a.core.Have(), x)
-		}
-	}
-}
-
-// Two holders that are both behind the log of a region that does not hold the vault keep
-// their copies: neither could give its own to the other, which has cleared its store for it.
-func TestI12_HoldersThatAreBothBehindKeepTheirCopies(t *testing.T) {
-	w := newCluster(t)
-	w.keep = core.Retention{Changes: 1}
-	for _, name := range []string{"a", "b", "z"} {
-		w.add(name, "a", "b", "z")
-	}
-	a, b, z := w.nodes["a"], w.nodes["b"], w.nodes["z"]
-	w.run(3 * time.Second)
-	a.makeVault("a", "b")
-	w.run(2 * time.Second)
-	a.secret("x")
-	w.run(2 * time.Second)
-	oldA, oldB := a.st.Clone(), b.st.Clone()
-	for i := range 5 {
-		z.write(fmt.Sprint("y", i))
-		w.run(3 * time.Second)
-	}
-	if cut := z.status().Log.Cut; cut.Get(z.core.Replica()) < 3 {
-		t.Fatalf("the log of z is cut up to %v", cut)
-	}
-	a.start(oldA)
-	b.start(oldB)
-	w.run(core.LogPatience + 10*time.Second)
-	for _, n := range []*node{a, b} {
-		if s := n.status(); s.Snapshot != nil || !errors.Is(n.fx.Writable, core.ErrOnlyCopy) {
-			t.Errorf("%s takes a snapshot: %+v; it takes no writes: %v", n.name, s.Snapshot, n.fx.Writable)
 		}
 	}
 }

@@ -23,6 +23,9 @@ type cluster struct {
 	ids   byte
 	down  map[[2]string]bool // pairs without a link, in the order of names
 	keep  core.Retention     // of stores that are started
+	part  int                // where a message of a snapshot is cut
+	// drops says which messages do not arrive, nil if all do.
+	drops func(from, to *node, m wire.Message) bool
 	// snapshots are those that were asked for, who of whom.
 	snapshots [][2]string
 }
@@ -39,7 +42,7 @@ type node struct {
 }
 
 func newCluster(t *testing.T, names ...string) *cluster {
-	w := &cluster{t: t, now: time.Unix(1e9, 0), nodes: map[string]*node{}, down: map[[2]string]bool{}}
+	w := &cluster{t: t, now: time.Unix(1e9, 0), nodes: map[string]*node{}, down: map[[2]string]bool{}, part: core.SnapshotBytes}
 	for _, name := range names {
 		w.add(name, names...)
 	}
@@ -128,7 +131,7 @@ func (n *node) step(events ...core.Event) {
 			answer := core.CatchUp(n.st.Snapshot(), s.Peer, s.ID, s.Spans)
 			if s.Snapshot != nil {
 				n.w.snapshots = append(n.w.snapshots, [2]string{s.Peer, n.name})
-				answer = core.Snapshot(n.st.Snapshot(), n.name, s.Peer, *s.Snapshot, 0, core.SnapshotBytes)
+				answer = core.Snapshot(n.st.Snapshot(), n.name, s.Peer, *s.Snapshot, 0, n.w.part)
 			}
 			for m, err := range answer {
 				if err != nil && s.Snapshot == nil { // it says itself why it cannot be had
@@ -147,6 +150,9 @@ func (w *cluster) deliver(from, to *node) {
 	messages := from.out[to.name]
 	delete(from.out, to.name)
 	for _, m := range messages {
+		if w.drops != nil && w.drops(from, to, m) {
+			continue
+		}
 		to.step(core.Received{Peer: from.name, Message: m})
 	}
 }

@@ -53,6 +53,9 @@ type DurableSnapshot struct {
 	Base crdt.Vector
 	// Donor joins the vectors of all donors so far, each when it was asked last.
 	Donor crdt.Vector
+	// Kept are the collections that stay, by their incarnations, with the vector at
+	// which their documents are until the log is replayed.
+	Kept map[crdt.Dot]crdt.Vector
 }
 
 // ReadDurable reads what a store says of itself.
@@ -82,6 +85,10 @@ func ReadDurable(reader store.Reader) (Durable, error) {
 		d.Snapshot = &DurableSnapshot{
 			Clearing: phase == bootClearing, Replaying: phase == bootReplaying,
 			Documents: b.docs, Bytes: b.bytes, Total: b.total, Base: b.base, Donor: b.end(),
+			Kept: map[crdt.Dot]crdt.Vector{},
+		}
+		for _, k := range b.stay {
+			d.Snapshot.Kept[k.collection] = k.have
 		}
 	}
 	return d, nil

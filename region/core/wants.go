@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
-	"github.com/meridiandb/meridian/region/store"
 	"github.com/meridiandb/meridian/transport/wire"
 )
 
@@ -108,8 +107,8 @@ func (c *Core) isReported(d crdt.Dot) bool {
 }
 
 // wantsApart is what a region wants that takes a snapshot: whatever others do, but for
-// what the copy may contain; and, by the dot of its creation, a collection of which it
-// has nothing.
+// what the copy, or what is kept, may contain; and, by the dot of its creation, a
+// collection of which it has nothing.
 func (c *Core) wantsApart() []wire.Want {
 	var out []wire.Want
 	want := func(w wire.Want) {
@@ -123,17 +122,21 @@ func (c *Core) wantsApart() []wire.Want {
 	}
 	copied := map[uint64]bool{} // by who holds it
 	for _, dot := range c.catalog.resident {
-		if b.phase == bootCopying && !c.digests.Of(dot).IsZero() {
+		if b.phase == bootCopying && !b.keeps(dot) && !c.digests.Of(dot).IsZero() {
 			copied[crdt.HashRegions(c.catalog.byDot[dot].Settings.Regions)] = true
 		}
 	}
 	for _, name := range c.peerNames() {
 		for _, w := range c.peers[name].report.Wants {
 			switch {
+			case b.keeps(w.Dot):
 			case c.catalog.byDot[w.Dot] != nil:
-				if b.phase == bootClearing || compareKeys(store.DocKey{Collection: w.Dot}, b.last) > 0 {
+				// Also if it was passed over: who else wants it may wait for this region, and
+				// have what this one waits for.
+				if b.phase == bootClearing || c.digests.Of(w.Dot).IsZero() {
 					want(w)
 				}
+			case c.keptHas(w):
 			case !copied[w.Regions] || !end.Contains(w.Dot):
 				want(w)
 			}

@@ -5,6 +5,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/digest"
@@ -118,7 +119,7 @@ const progressEvery = 1000
 func Store(ctx context.Context, reader store.Reader, progress func(*Report)) (*Report, error) {
 	v := &verifier{ctx: ctx, reader: reader, progress: progress, report: &Report{Problems: []Problem{}, Logs: []Log{}}}
 	durable := v.durable()
-	v.documents()
+	v.documents(durable)
 	if durable != nil {
 		v.log(durable)
 	}
@@ -174,7 +175,7 @@ func (v *verifier) durable() *core.Durable {
 	return &d
 }
 
-func (v *verifier) documents() {
+func (v *verifier) documents(d *core.Durable) {
 	table, err := digests.Open(v.reader)
 	if err != nil {
 		v.report.failed(KindDigest, err)
@@ -183,6 +184,14 @@ func (v *verifier) documents() {
 	if err != nil {
 		v.report.failed(KindRead, err)
 		return
+	}
+	if d != nil && d.Snapshot != nil {
+		// The snapshot may not have brought yet what says what they are.
+		for c := range d.Snapshot.Kept {
+			if !slices.Contains(collections, c) {
+				collections = append(collections, c)
+			}
+		}
 	}
 	v.report.Collections = len(collections) - 1 // that of the system is not counted
 	// What a snapshot replaces goes before its digests.

@@ -4,6 +4,7 @@ package digests
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -288,25 +289,49 @@ func (t *Table) Correct(collection crdt.Dot, bucket int, d digest.Digest) error 
 	return t.set(k, d)
 }
 
-// Clear removes the digests of documents that are all gone, at most left records
-// of the store at a time, and counts those down. Nothing else may have changed
-// in the step.
-func (t *Table) Clear(left *uint64) error {
-	clear(t.groups)
-	clear(t.unsaved)
-	clear(t.collections)
-	t.total, t.batches, t.saved = digest.Digest{}, 0, 0
-	for e, err := range t.reader.MetaRange(Prefix, "") {
+// Clear removes the digests of documents that are all gone, those of all collections
+// but some: at most left records of the store at a time, which it counts down. Nothing
+// else may have changed in the step.
+func (t *Table) Clear(keep []crdt.Dot, left *uint64) error {
+	kept := func(collection crdt.Dot) bool { return slices.Contains(keep, collection) }
+	if t.batch.Meta == nil {
+		t.batch.Meta = map[string][]byte{}
+	}
+	if len(t.unsaved) > 0 {
+		// The journal has what goes with what stays: a checkpoint ends it.
+		for k := range t.unsaved {
+			if kept(k.collection) {
+				t.batch.Meta[k.name()] = t.groups[k].encode()
+				*left -= min(*left, 1)
+			}
+		}
+		t.batch.Meta[savedName] = encodeSaved(t.batches)
+		*left -= min(*left, 1)
+		t.saved = t.batches
+		clear(t.unsaved)
+	}
+	maps.DeleteFunc(t.groups, func(k groupKey, _ *group) bool { return !kept(k.collection) })
+	maps.DeleteFunc(t.collections, func(c crdt.Dot, d digest.Digest) bool {
+		if !kept(c) {
+			t.total = t.total.Minus(d)
+		}
+		return !kept(c)
+	})
+	for e, err := range t.reader.MetaRange(groupPrefix, "") {
 		if err != nil {
 			return err
+		}
+		k, err := parseGroupName(e.Name)
+		if err != nil {
+			return err
+		}
+		if kept(k.collection) {
+			continue
 		}
 		if *left == 0 {
 			return nil
 		}
 		*left--
-		if t.batch.Meta == nil {
-			t.batch.Meta = map[string][]byte{}
-		}
 		t.batch.Meta[e.Name] = nil
 	}
 	return nil

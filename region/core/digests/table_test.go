@@ -208,7 +208,7 @@ func TestClearedTableIsEmptyAfterAStart(t *testing.T) {
 	for more := true; more; {
 		commit(func(*store.Batch) {
 			left := uint64(50)
-			if err := table.Clear(&left); err != nil {
+			if err := table.Clear(nil, &left); err != nil {
 				t.Fatal(err)
 			}
 			more = left < 50
