@@ -51,38 +51,76 @@ func TestStoresThatComeBackTogetherBringInNothingTwice(t *testing.T) {
 	d.put("1")
 	e.put("2")
 	w.run(2 * time.Second)
-	w.down[pairOf(d, e)] = true
-	w.unlink(d, e)
+	w.removeAndTakeBack("d", "e")
+	w.cameBack(2, d, e)
+}
+
+// removeAndTakeBack lets a remove regions that are cut off, and adds them again.
+func (w *cluster) removeAndTakeBack(names ...string) {
+	w.t.Helper()
+	for _, n := range w.sorted() {
+		for _, o := range names {
+			if n.name != o {
+				w.down[pairOf(n, w.nodes[o])] = true
+				w.unlink(n, w.nodes[o])
+			}
+		}
+	}
 	w.run(5 * time.Second)
 	a := w.nodes["a"]
-	for _, name := range []string{"d", "e"} {
+	for _, name := range names {
 		if rep := a.ask(core.RemoveRegion{Region: name}); rep.Err != nil {
-			t.Fatal(rep.Err)
+			w.t.Fatal(rep.Err)
 		}
 	}
 	w.run(3 * time.Second)
-	if got := a.core.Members(); len(got) != 3 {
-		t.Fatalf("the members are %v", got)
+	if got := a.core.Members(); len(got) != len(w.nodes)-len(names) {
+		w.t.Fatalf("the members are %v", got)
 	}
 	clear(w.down)
-	for _, name := range []string{"d", "e"} {
+	for _, name := range names {
 		if rep := a.ask(core.AddRegion{Region: name, Address: name + ":1"}); rep.Err != nil {
-			t.Fatal(rep.Err)
+			w.t.Fatal(rep.Err)
 		}
 	}
 	for range 40 {
 		w.run(time.Second / 2)
 		w.relink()
 	}
+}
+
+// cameBack checks that regions hold what a does, and have brought in so many documents.
+func (w *cluster) cameBack(want int, back ...*node) {
+	w.t.Helper()
 	documents := 0
-	for _, n := range []*node{d, e} {
+	for _, n := range back {
 		s := n.status()
 		documents += s.Rebased.Documents
-		if n.fx.Writable != nil || s.Rebased.Left != 0 || !n.core.Have().Equal(a.core.Have()) {
-			t.Errorf("%s is not back: %v, %+v, have %v, a has %v", n.name, n.fx.Writable, s.Rebased, n.core.Have(), a.core.Have())
+		if a := w.nodes["a"]; n.fx.Writable != nil || s.Rebased.Left != 0 || !n.core.Have().Equal(a.core.Have()) {
+			w.t.Errorf("%s is not back: %v, %+v, have %v, a has %v", n.name, n.fx.Writable, s.Rebased, n.core.Have(), a.core.Have())
 		}
 	}
-	if documents != 2 {
-		t.Errorf("%d documents were brought in, two were written", documents)
+	if documents != want {
+		w.t.Errorf("%d documents were brought in, not %d", documents, want)
 	}
+}
+
+// Nor is anything lost of replicas that nobody knew who went on: both stores have what
+// either wrote, and neither waits for the others to have it.
+func TestStoresThatNobodyKnewComeBack(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d", "e")
+	for _, far := range []string{"d", "e"} {
+		for _, near := range []string{"a", "b", "c"} {
+			w.down[[2]string{near, far}] = true
+			w.unlink(w.nodes[near], w.nodes[far])
+		}
+	}
+	w.run(5 * time.Second)
+	w.nodes["a"].write("things")
+	d, e := w.nodes["d"], w.nodes["e"]
+	d.put("1")
+	e.put("2")
+	w.run(5 * time.Second)
+	w.removeAndTakeBack("d", "e")
+	w.cameBack(2, d, e)
 }

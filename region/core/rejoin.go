@@ -83,13 +83,17 @@ func parseAside(name string) (store.DocKey, error) {
 
 // rejoin begins to come back as a new replica, if this region was added again, or its
 // replica is unknown to those who go on, and the peer has all else that this store holds.
-func (c *Core) rejoin(peer string, m *wire.Removed) error {
+// Of a replica that is nobody's all is set aside: no one who goes on has any change of it, or will.
+func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID) bool) error {
 	if c.boot.phase == bootSaving || !m.Added && !m.Unknown {
 		return nil
 	}
 	kept, needed := crdt.Vector{}, crdt.Vector{}
 	for r, have := range c.have.All() {
 		end, ended := c.endAt(r, m)
+		if !ended && nobodys(r) {
+			end, ended = 0, true
+		}
 		if ended {
 			have = min(have, end)
 		}
@@ -142,11 +146,12 @@ func (c *Core) leaveUnknown(completion *crdt.Change) error {
 	left := crdt.Vector{}
 	unknown := false
 	for r, seq := range c.have.All() {
-		if r == c.replica {
-			continue
+		switch {
+		case r == completion.Dot.Replica || completion.Deps.Get(r) > 0:
+			left = left.With(crdt.Dot{Replica: r, Seq: seq})
+		case r != c.replica:
+			unknown = true
 		}
-		left = left.With(crdt.Dot{Replica: r, Seq: seq})
-		unknown = unknown || r != completion.Dot.Replica && completion.Deps.Get(r) == 0
 	}
 	if !unknown {
 		return nil
@@ -154,7 +159,7 @@ func (c *Core) leaveUnknown(completion *crdt.Change) error {
 	return c.rejoin(c.cfg.Region, &wire.Removed{
 		Unknown: true, Have: left, Final: c.catalog.ended.Join(c.catalog.brought),
 		Reason: "this store has what nobody takes who goes on without a removed region",
-	})
+	}, func(r crdt.ReplicaID) bool { return left.Get(r) == 0 })
 }
 
 // endAt is up to where a peer has of a replica what it will ever have, or what was made

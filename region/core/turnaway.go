@@ -143,7 +143,10 @@ func (c *Core) receiveRemoved(p *peer, m wire.Removed) error {
 		c.note(true, "this region was removed from the cluster", "peer", p.name, "reason", m.Reason, "added", m.Added)
 	}
 	c.turned = &m
-	return c.rejoin(p.name, &m)
+	// Who goes on without this region knows all replicas that anybody knew there, and will
+	// begin with none whose writer did not know of the removal: and none that is held here did.
+	known := c.catalog.removals[incarnation{c.cfg.Region, m.Incarnation}].Done
+	return c.rejoin(p.name, &m, func(r crdt.ReplicaID) bool { return m.Added && !known && m.Have.Get(r) == 0 })
 }
 
 // knowsBetter reports whether a peer has still to hear that this region was added again.
