@@ -75,10 +75,15 @@ func (n *node) judge(l *store.LogPut, fx core.Effects) bool {
 	if w.failure != nil {
 		return false
 	}
+	before := n.counts(c)
 	if err := n.apply(c); err != nil {
 		w.fail("apply", "the reference of %s: %v", n.name, err)
 		return false
 	}
+	if first {
+		c.count(before, n.counts(c))
+	}
+	n.checkDeletesAll(c)
 	n.have = n.have.With(c.Dot)
 	n.applied = append(n.applied, c.Dot)
 	return true

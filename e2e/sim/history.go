@@ -31,6 +31,8 @@ type change struct {
 	lost    bool // it was written to a vault, and no region has what it did any more
 	// incs are the increments that it makes in documents of the tallies.
 	incs map[doc]int64
+	// counted are the documents whose bounded counters it takes up or down.
+	counted map[doc]bool
 	// anew says that a store that came back made it of what it had set aside.
 	anew bool
 }
@@ -89,6 +91,19 @@ func (h *history) forget(c *change) {
 }
 
 func keyOf(m *crdt.Mutation) doc { return doc{Collection: m.Collection, ID: m.ID} }
+
+// count notes in which documents the writer's counter moved.
+func (c *change) count(before, after map[doc]int64) {
+	for k, sum := range after {
+		if sum == before[k] {
+			continue
+		}
+		if c.counted == nil {
+			c.counted = map[doc]bool{}
+		}
+		c.counted[k] = true
+	}
+}
 
 func (c *change) mutation(k doc) *crdt.Mutation {
 	for i := range c.Mutations {

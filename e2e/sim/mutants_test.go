@@ -112,7 +112,7 @@ var mutants = []mutant{
 	{
 		name: "delete while others have shares", pkg: "region/core",
 		old: "if len(lack.Regions) > 0 {", new: "if len(lack.Regions) > 9 {",
-		caught: "checkBounds",
+		caught: "checkDeletesAll",
 	},
 	{
 		name: "forget a context entry", pkg: "region/core",

@@ -126,3 +126,48 @@ func (n *node) checkBounds(k doc) {
 		}
 	}
 }
+
+// counts returns what a change's replica has added to each document with a bounded
+// counter that the change writes to, in this region.
+func (n *node) counts(c *change) map[doc]int64 {
+	var sums map[doc]int64
+	for i := range c.Mutations {
+		k := keyOf(&c.Mutations[i])
+		if n.catalog == nil || c.Mutations[i].Delete != crdt.NotDelete {
+			continue
+		}
+		col, err := n.catalog.Collection(k.Collection.String())
+		if err != nil || len(col.Settings.Bounds) == 0 {
+			continue
+		}
+		if sums == nil {
+			sums = map[doc]int64{}
+		}
+		sums[k] = 0
+		if s, ok := n.shadow[k].(crdt.Bounded); ok {
+			shares, _ := s.Shares(col.Settings.Bounds[0].Path)
+			sums[k] = shares[c.Dot.Replica].Net
+		}
+	}
+	return sums
+}
+
+// checkDeletesAll: a document with a bounded counter is deleted by who has all shares,
+// and so nobody takes the counter up or down who has not seen that.
+func (n *node) checkDeletesAll(c *change) {
+	for i := range c.Mutations {
+		k := keyOf(&c.Mutations[i])
+		deletes := c.Mutations[i].Delete != crdt.NotDelete
+		if !deletes && !c.counted[k] {
+			continue
+		}
+		for _, o := range n.w.hist.docs[k] {
+			if !n.have.Contains(o.Dot) || c.Deps.Contains(o.Dot) || o.Deps.Contains(c.Dot) {
+				continue
+			}
+			if deletes && o.counted[k] || !deletes && o.mutation(k).Delete != crdt.NotDelete {
+				n.w.fail("checkDeletesAll", "%s has %v and %v: one deletes %s, the other counts, and neither has seen the other", n.name, o.Dot, c.Dot, k.ID)
+			}
+		}
+	}
+}
