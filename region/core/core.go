@@ -116,8 +116,8 @@ type Core struct {
 	turned *wire.Removed
 	// completed says that a change that is being applied completes a removal.
 	completed bool
-	// givenUp are regions that are not waited for.
-	givenUp map[string]bool
+	// givenUp are regions that are not waited for, and the incarnation that each was then.
+	givenUp map[string]uint64
 	// noted is what was last noted of peers, by name, of what is found with each link.
 	noted map[string]string
 	// aside is how many changes of documents are set aside, to be made anew, claimed whether
@@ -212,7 +212,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 
 		postponed: map[store.DocKey]bool{},
 		noted:     map[string]string{},
-		givenUp:   map[string]bool{},
+		givenUp:   map[string]uint64{},
 
 		losses: map[loss]bool{},
 

@@ -27,17 +27,26 @@ func (c *Core) giveUp(ask RemoveRegion, why error) (RemovalReceipt, error) {
 		// There is nothing here to go on with, or it may come to be without that.
 		return RemovalReceipt{}, why
 	}
-	if !c.givenUp[ask.Region] {
-		c.givenUp[ask.Region] = true
+	i := c.incarnationOf(ask.Region)
+	if !c.isGivenUp(ask.Region) {
+		c.givenUp[ask.Region] = i
 		c.note(true, "a region is given up: what only it has is not waited for", "region", ask.Region)
 	}
-	m, _ := c.catalog.Member(ask.Region)
-	r := Removal{Region: ask.Region, Incarnation: max(m.Incarnation, 1), By: c.cfg.Region, Forced: true}
+	r := Removal{Region: ask.Region, Incarnation: i, By: c.cfg.Region, Forced: true}
 	return RemovalReceipt{Removal: r, Waiting: []string{c.cfg.Region}, Have: c.have}, nil
 }
 
+func (c *Core) incarnationOf(name string) uint64 {
+	m, _ := c.catalog.Member(name)
+	return max(m.Incarnation, 1)
+}
+
+// isGivenUp reports whether a region is given up. Others may have removed the one that is, and
+// added it again.
+func (c *Core) isGivenUp(name string) bool { return c.givenUp[name] == c.incarnationOf(name) }
+
 // gone reports whether a region is given up and not heard.
-func (c *Core) gone(name string) bool { return c.givenUp[name] && !c.within(c.peers[name]) }
+func (c *Core) gone(name string) bool { return c.isGivenUp(name) && !c.within(c.peers[name]) }
 
 // within reports whether a region is heard, here or by one that is.
 func (c *Core) within(p *peer) bool {
@@ -63,10 +72,11 @@ func (c *Core) removeGivenUp() error {
 		return nil
 	}
 	for _, name := range c.peerNames() {
-		if !c.givenUp[name] {
+		still := c.isGivenUp(name)
+		delete(c.givenUp, name)
+		if !still {
 			continue
 		}
-		delete(c.givenUp, name)
 		_, err := c.removeRegion(RemoveRegion{Region: name, Force: true})
 		if errors.Is(err, errStore) {
 			return err

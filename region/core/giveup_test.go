@@ -121,3 +121,49 @@ func TestRegionsThatAreHeardAreNotGivenUp(t *testing.T) {
 		t.Errorf("an empty region gives up all that there is: %v", rep.Err)
 	}
 }
+
+// Who gave a region up, and takes writes at last, does not remove it if others have done
+// that, and added it again.
+func TestRegionThatCameBackIsGivenUpNoMore(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d")
+	a, b, c, d := w.nodes["a"], w.nodes["b"], w.nodes["c"], w.nodes["d"]
+	w.run(3 * time.Second)
+	if rep := a.ask(core.AddRegion{Region: "e", Address: "e:1"}); rep.Err != nil {
+		t.Fatal(rep.Err)
+	}
+	w.run(2 * time.Second)
+	cut := func(n *node, from ...*node) {
+		for _, o := range from {
+			w.down[pairOf(n, o)] = true
+			w.unlink(n, o)
+		}
+	}
+	cut(c, a, b, d)
+	cut(d, a, b)
+	c.write("y")
+	d.write("x")
+	// It is told of what c and d have alone, and no more.
+	e := w.add("e", "a", "c", "d", "e")
+	w.deliver(c, e)
+	w.deliver(d, e)
+	cut(e, c, d)
+	w.run(10 * time.Second)
+	e.forced("d")
+	w.run(time.Second)
+	if !errors.Is(e.fx.Writable, core.ErrCatchingUp) {
+		t.Fatalf("e does not wait for c: %v", e.fx.Writable)
+	}
+	cut(e, a, b)
+	for _, o := range []*node{a, b} {
+		delete(w.down, pairOf(c, o))
+		w.link(c, o)
+	}
+	w.run(3 * time.Second)
+	w.removeAndTakeBack("d")
+	for _, n := range w.sorted() {
+		n.write("z-" + n.name)
+		if got := n.core.Members(); !slices.Equal(got, []string{"a", "b", "c", "d", "e"}) {
+			t.Errorf("the members in %s are %v", n.name, got)
+		}
+	}
+}
