@@ -122,6 +122,8 @@ var removals = []uint64{
 	958, // a check took for lost what others had, too
 	388, // a document was deleted by the deletions of both sides, with what the store had written after its own
 	466, // a region was added again by two regions, and turned away by the one whose addition it did not know
+	5718, // a region that had given another one up removed it once more after it had been added again
+	16663, // a store that was turned away once more waited for its claim, which nobody had heard of
 }
 
 // whole are the regressions that need what clients came to do later.

@@ -108,6 +108,22 @@ func (c *Core) makeClaim(a *asideRecord) error {
 	return nil
 }
 
+// unclaim takes a claim back that nobody will hear of, since it is not in what is kept of
+// this store's changes: its next replica is to claim the same. It reports whether there is one.
+func (c *Core) unclaim(a *asideRecord, kept crdt.Vector) bool {
+	if a.claim.Len() == 0 || kept.Covers(a.claim) {
+		return false
+	}
+	by := a.claim.At(0).Replica
+	for r, seq := range a.to.All() {
+		if slices.ContainsFunc(c.catalog.claims[r], func(x claimed) bool { return x.by == by }) {
+			a.pending = a.pending.With(crdt.Dot{Replica: r, Seq: seq})
+		}
+	}
+	a.claim = crdt.Vector{}
+	return true
+}
+
 // rivals reports whether stores could come back that have what this one had set aside: those
 // of other regions that were removed.
 func (c *Core) rivals() bool {

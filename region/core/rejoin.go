@@ -121,7 +121,8 @@ func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID)
 	if err != nil {
 		return err
 	}
-	old, more := c.have, false
+	more := c.unclaim(&a, kept)
+	old := c.have
 	for r, have := range old.All() {
 		if have > kept.Get(r) {
 			d := crdt.Dot{Replica: r, Seq: have}
@@ -288,6 +289,8 @@ func (c *Core) beginAnew() error {
 		return err
 	}
 	c.aside, c.claimed = n+len(slices.Collect(asideNames(c.batch))), false
+	c.contested, c.stalled = crdt.Vector{}, false
+	clear(c.postponed)
 	c.note(false, "this region has nothing of its own any more and takes a snapshot", "replica", c.replica)
 	return nil
 }
