@@ -303,6 +303,34 @@ func TestI12_KeptCollectionIsNotTakenForLost(t *testing.T) {
 	w.same([]*node{a, b}, "x")
 }
 
+// One that waits for several collections says so of all: who is to keep them has to know it of each.
+func TestI12_SeveralCollectionsAreKeptForOneThatLostItsStore(t *testing.T) {
+	w := newCluster(t)
+	w.keep = core.Retention{Changes: 1}
+	for _, name := range []string{"a", "b", "z"} {
+		w.add(name, "a", "b", "z")
+	}
+	a, b, z := w.nodes["a"], w.nodes["b"], w.nodes["z"]
+	w.run(3 * time.Second)
+	a.makeVault("a", "b")
+	s := core.DefaultSettings()
+	s.Regions = []string{"a", "b"}
+	a.ask(core.PutCollection{Name: "safe", Settings: s})
+	a.secret("x")
+	edit := crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{"n": int64(1)}}
+	a.ask(core.Write{Docs: []core.DocWrite{{Collection: "safe", ID: "1", Edit: edit}}})
+	w.run(2 * time.Second)
+	old := a.st.Clone()
+	for i := range 5 {
+		z.write(fmt.Sprint("y", i))
+		w.run(3 * time.Second)
+	}
+	a.start(old)
+	b.start(memstore.New())
+	w.run(2 * time.Minute)
+	w.same([]*node{a, b}, "x")
+}
+
 // A holder that is put back does not keep its copy while another one, in a snapshot that it
 // takes, has copied a later one.
 func TestI12_HolderDoesNotKeepLessThanAnotherHasCopied(t *testing.T) {

@@ -107,8 +107,8 @@ func (c *Core) isReported(d crdt.Dot) bool {
 }
 
 // wantsApart is what a region wants that takes a snapshot: whatever others do, but for
-// what the copy, or what is kept, may contain; and, by the dot of its creation, a
-// collection of which it has nothing.
+// what the copy, or what is kept, may contain; and, by the dots of their creation,
+// collections of which it has nothing.
 func (c *Core) wantsApart() []wire.Want {
 	var out []wire.Want
 	want := func(w wire.Want) {
@@ -117,8 +117,8 @@ func (c *Core) wantsApart() []wire.Want {
 		}
 	}
 	b, end := &c.boot, c.boot.end()
-	if col := c.awaited(); col != nil && b.last.ID == "" && b.peer == "" && c.linkedWith(c.otherHolders(col.Settings.Regions)) {
-		want(wire.Want{Dot: col.Incarnation})
+	for _, dot := range c.nothingOf() {
+		want(wire.Want{Dot: dot})
 	}
 	copied := map[uint64]bool{} // by who holds it
 	for _, dot := range c.catalog.resident {
@@ -140,6 +140,27 @@ func (c *Core) wantsApart() []wire.Want {
 			case !copied[w.Regions] || !end.Contains(w.Dot):
 				want(w)
 			}
+		}
+	}
+	return out
+}
+
+// nothingOf lists collections that this region should hold, and of which it has nothing
+// while its copy has stopped at one: that one first. Who is to keep any of them may have
+// what the copy waits for.
+func (c *Core) nothingOf() (out []crdt.Dot) {
+	b := &c.boot
+	col := c.awaited()
+	if col == nil && b.pausedAt() == nil || b.phase != bootCopying || b.last.ID != "" || b.peer != "" {
+		return nil
+	}
+	if col != nil && c.linkedWith(c.otherHolders(col.Settings.Regions)) {
+		out = append(out, col.Incarnation)
+	}
+	for _, dot := range c.catalog.resident {
+		s := &c.catalog.byDot[dot].Settings
+		if s.HeldBy(c.cfg.Region) && !b.keeps(dot) && c.digests.Of(dot).IsZero() && c.linkedWith(c.otherHolders(s.Regions)) {
+			out = append(out, dot)
 		}
 	}
 	return out
