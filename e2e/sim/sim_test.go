@@ -118,11 +118,11 @@ var regressions = []struct {
 var removals = []uint64{
 	114, 1072, 1224, 1030, 1138, 2243, 1223, 1032, 1277, 1431, 2283, 2390,
 	190, 491, // of an old conflict that others had no part in, one side was brought in only
-	828, // regions waited for what only one had told of that was gone, and could not remove it
-	958, // a check took for lost what others had, too
-	388, // a document was deleted by the deletions of both sides, with what the store had written after its own
-	466, // a region was added again by two regions, and turned away by the one whose addition it did not know
-	5718, // a region that had given another one up removed it once more after it had been added again
+	828,   // regions waited for what only one had told of that was gone, and could not remove it
+	958,   // a check took for lost what others had, too
+	388,   // a document was deleted by the deletions of both sides, with what the store had written after its own
+	466,   // a region was added again by two regions, and turned away by the one whose addition it did not know
+	5718,  // a region that had given another one up removed it once more after it had been added again
 	16663, // a store that was turned away once more waited for its claim, which nobody had heard of
 }
 
