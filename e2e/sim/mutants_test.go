@@ -357,7 +357,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "fixed: wait for regions that were given up", pkg: "region/core",
-		old: "return c.givenUp[name] && !c.within(c.peers[name])", new: "return c.givenUp[name] && c.hears(c.peers[name])",
+		old: "return c.isGivenUp(name) && !c.within(c.peers[name])", new: "return c.isGivenUp(name) && c.hears(c.peers[name])",
 		caught: "checkConvergence", seed: 828, with: sim.Removals,
 	},
 	{
