@@ -96,7 +96,7 @@ func (o *owner) setPeers(plan topology.Plan, unheard []string) {
 			planned := slices.Contains(plan.Peers(), name)
 			peers[name] = transport.Endpoint{
 				Addr: o.cfg.address(p.catalog, name),
-				Dial: plan.Dials(name) || planned && (eager || !p.catalog.Announced(name)) || slices.Contains(unheard, name),
+				Dial: plan.Dials(name) || planned && (eager || p.catalog.Joining(name)) || slices.Contains(unheard, name),
 			}
 		}
 	}

@@ -87,7 +87,7 @@ func (n *node) dropped(o *node) bool {
 // wants reports whether a region dials another one, as package region decides.
 func (n *node) wants(o *node) bool {
 	return n.plan.Dials(o.name) || n.leaving != nil && slices.Contains(n.unheard, o.name) ||
-		slices.Contains(n.plan.Peers(), o.name) && (n.have.Len() == 0 || n.catalog != nil && !n.catalog.Announced(o.name))
+		slices.Contains(n.plan.Peers(), o.name) && (n.have.Len() == 0 || n.catalog != nil && n.catalog.Joining(o.name))
 }
 
 // refusedBy tells a region, whose store is empty, that a peer does not know it.

@@ -140,6 +140,12 @@ func (c *Catalog) firstsOf(region string) (out crdt.Vector) {
 	return out
 }
 
+// Joining reports whether a region was added and has not announced itself.
+func (c *Catalog) Joining(region string) bool {
+	m, ok := c.members[region]
+	return ok && c.joining(&m)
+}
+
 // joining reports whether a region was added and has not announced itself.
 func (c *Catalog) joining(m *Member) bool { return !m.Added.IsZero() && !c.Announced(m.Region) }
 
