@@ -245,6 +245,28 @@ func (r *Region) Held(ctx context.Context, dots []crdt.Dot, q core.Quorum, wait 
 	return nil
 }
 
+// HandOverWait is for how long HandOver waits at most.
+const HandOverWait = time.Second
+
+// HandOver waits until another region holds what was last written here, so that clients
+// that move there with their tokens find it while this one is down: before the region is
+// stopped, once no more writes come. It does not wait if no region is linked.
+func (r *Region) HandOver(ctx context.Context) {
+	p := r.published.Load()
+	last := crdt.Dot{Replica: p.replica, Seq: p.have.Get(p.replica)}
+	r.mu.Lock()
+	linked := len(r.links) > 0
+	r.mu.Unlock()
+	if !linked || last.Seq == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, HandOverWait)
+	defer cancel()
+	if err := r.Held(ctx, []crdt.Dot{last}, core.Quorum{Count: 2}, HandOverWait); err != nil {
+		r.log.Warn("what was written last is not known to be held by another region", "error", err)
+	}
+}
+
 // Gather asks the regions of a resolved quorum what they hold, and waits until
 // this one holds all of it: what is read then is as new as what any of them held
 // when Gather was called. It returns who told, this region first. The error wraps

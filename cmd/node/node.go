@@ -172,7 +172,7 @@ func or(s, ifEmpty string) string {
 }
 
 // Run serves until ctx ends or something fails for good. At the end requests
-// may finish, then the links are closed, then the store. It may be called once.
+// may finish, the last write is handed over (region.HandOver), then the links are closed, then the store. It may be called once.
 func (n *Node) Run(ctx context.Context) error {
 	// The region outlives the API, for the requests that are still under way.
 	regionCtx, stopRegion := context.WithCancel(context.WithoutCancel(ctx))
@@ -186,7 +186,9 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		defer stopRegion()
-		return n.server.Run(serveCtx)
+		err := n.server.Run(serveCtx)
+		n.region.HandOver(regionCtx)
+		return err
 	})
 	return errors.Join(g.Wait(), n.Close())
 }
