@@ -4,8 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
@@ -41,8 +41,7 @@ func (c *Core) putAside(d *oldDoc, was *Collection, why error) error {
 	aside, settings := SetAside, DefaultSettings()
 	if r := d.changes[0].Residency; r != nil {
 		// It must not leave the regions that held it.
-		sum := sha256.Sum256([]byte(strings.Join(r.Regions, ",")))
-		aside, settings.Regions = SetAside+"-"+hex.EncodeToString(sum[:4]), r.Regions
+		aside, settings.Regions = fmt.Sprintf("%s-%08x", SetAside, crdt.HashRegions(r.Regions)>>32), r.Regions
 	}
 	col, err := c.catalog.Collection(aside)
 	if err != nil {

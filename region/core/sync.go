@@ -88,7 +88,7 @@ type syncState struct {
 	reachable []string
 	links     []string // the peers that are heard
 	replan    bool
-	// callers have a link and are not known here, see open.
+	// callers have a link and are not known here, see Open.
 	callers map[string]bool
 
 	requests map[crdt.ReplicaID]request
