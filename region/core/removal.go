@@ -140,19 +140,16 @@ type freeze struct {
 	left bool          // the member has left itself
 }
 
-// A removalDoc is a removal as the system collection has it, kept as one text.
+// A removalDoc is a removal as the system collection has it. What is said once stays, also
+// when two ask for it at a time: a removal that some have frozen for stays due.
 type removalDoc struct {
-	Ask string `json:"ask"`
-}
-
-type removalAsk struct {
 	By     string `json:"by"`
 	Forced bool   `json:"forced,omitempty"`
-	Waits  bool   `json:"waits,omitempty"`
+	Now    bool   `json:"now,omitempty"` // the region is not asked to leave first
 }
 
 func (r *Removal) system() systemDoc {
-	return systemDoc{removalPrefix + r.incarnation().String(), removalDoc{text(removalAsk{r.By, r.Forced, r.Waits})}}
+	return systemDoc{removalPrefix + r.incarnation().String(), removalDoc{r.By, r.Forced, !r.Waits}}
 }
 
 // A goneDoc says that a removal is complete, and where the logs end, kept as one text.
@@ -218,12 +215,11 @@ func (c *Core) removalChanged(id string, doc []byte) error {
 		return err
 	}
 	var d removalDoc
-	var ask removalAsk
-	if err := cmp.Or(json.Unmarshal(doc, &d), json.Unmarshal([]byte(d.Ask), &ask)); err != nil {
+	if err := json.Unmarshal(doc, &d); err != nil {
 		return fmt.Errorf("%w: removal %q: %w", crdt.ErrCorrupt, id, err)
 	}
 	r := c.catalog.removals[i]
-	r.Region, r.Incarnation, r.By, r.Forced, r.Waits = i.region, i.n, ask.By, ask.Forced, ask.Waits
+	r.Region, r.Incarnation, r.By, r.Forced, r.Waits = i.region, i.n, d.By, d.Forced, !d.Now
 	out := *c.catalog
 	out.removals = maps.Clone(out.removals)
 	out.removals[i] = r
