@@ -50,6 +50,9 @@ type history struct {
 	gone map[crdt.Dot]bool
 	// owed are marks that stores have to make anew, with where they were.
 	owed map[string]string
+	// replaced are marks that a store does not have to make anew, since it had seen what came
+	// in their place.
+	replaced map[string]bool
 	// forced are collections of which a home was taken by force.
 	forced map[crdt.Dot]bool
 }
@@ -65,7 +68,7 @@ func (h *history) init() {
 	h.docs = map[doc][]*change{}
 	h.digests = map[string]string{}
 	h.contents = map[versionKey][crdt.DigestSize]byte{}
-	h.owed = map[string]string{}
+	h.owed, h.replaced = map[string]string{}, map[string]bool{}
 	h.gone = map[crdt.Dot]bool{}
 	h.forced = map[crdt.Dot]bool{}
 }

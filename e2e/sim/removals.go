@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiandb/meridian/conflict"
@@ -165,7 +166,7 @@ func (h *history) without(token crdt.Vector) (out crdt.Vector) {
 }
 
 // owe notes the changes that were set aside, and what only they have brought that can be
-// seen here.
+// seen here, or that others of them have replaced.
 func (n *node) owe() {
 	for r, err := range n.store.MetaRange("aside/", "") {
 		if err != nil {
@@ -185,12 +186,15 @@ func (n *node) owe() {
 		for i := range c.Mutations {
 			k := keyOf(&c.Mutations[i])
 			s := n.shadow[k]
-			if s == nil || k.Collection.IsZero() || !s.Heads().Visible() {
+			if s == nil || k.Collection.IsZero() {
 				continue
 			}
-			for _, mark := range aMark.FindAllString(n.render(k, s), -1) {
-				if bytes.Contains(c.encoded, []byte(mark)) {
+			seen := n.render(k, s)
+			for _, mark := range aMark.FindAllString(string(c.Mutations[i].Payload), -1) {
+				if strings.Contains(seen, mark) {
 					n.w.hist.owed[mark] = fmt.Sprintf("%s of %v, written by %v and seen in %s", k.ID, k.Collection, c.Dot, n.name)
+				} else {
+					n.w.hist.replaced[mark] = true
 				}
 			}
 		}
@@ -231,8 +235,8 @@ func tally(s crdt.State) int64 {
 	return int64(n)
 }
 
-// checkMadeAnew: what regions had written and lost when they were removed is there again,
-// and each increment once.
+// checkMadeAnew: what regions had written and lost when they were removed is there again, but for
+// what one of them had also replaced, and each increment once.
 func (w *world) checkMadeAnew() {
 	if !w.sc.faults[Removals] {
 		return
@@ -244,7 +248,7 @@ func (w *world) checkMadeAnew() {
 		}
 	}
 	for _, mark := range slices.Sorted(maps.Keys(w.hist.owed)) {
-		if !bytes.Contains(there, []byte(mark)) {
+		if !w.hist.replaced[mark] && !bytes.Contains(there, []byte(mark)) {
 			w.fail("checkMadeAnew", "%s of %s is lost", mark, w.hist.owed[mark])
 			return
 		}
