@@ -249,6 +249,15 @@ type Bounded interface {
 	Shares(p value.Pointer) (shares map[ReplicaID]Share, other bool)
 }
 
+// A Rebaser is a state that can take a change in of which it lacks what came before:
+// others have made that anew, or forgotten it. Replicas that do so do not converge: it
+// shows what the change would do.
+type Rebaser interface {
+	State
+	// Rebase applies a change as Apply does, but for what it builds on.
+	Rebase(hd Header, m Mutation) error
+}
+
 // An Exporter is a state that can be saved in a format that others read, of
 // which EditImport takes parts in again.
 type Exporter interface {

@@ -68,7 +68,7 @@ func (d *Doc) become(hd crdt.Header, m *crdt.Mutation) bool {
 	return true
 }
 
-var _ crdt.State = (*Doc)(nil)
+var _ crdt.Rebaser = (*Doc)(nil)
 
 // New returns the state of a document that was never written.
 func New() *Doc {
@@ -128,7 +128,13 @@ func (d *Doc) applier(hd crdt.Header) *applier {
 }
 
 // Apply implements [crdt.State].
-func (d *Doc) Apply(hd crdt.Header, m crdt.Mutation) error {
+func (d *Doc) Apply(hd crdt.Header, m crdt.Mutation) error { return d.take(hd, m, false) }
+
+// Rebase implements [crdt.Rebaser]: an increment counts without what its writer had counted
+// before, and elements whose place is gone come to the end of their list.
+func (d *Doc) Rebase(hd crdt.Header, m crdt.Mutation) error { return d.take(hd, m, true) }
+
+func (d *Doc) take(hd crdt.Header, m crdt.Mutation, apart bool) error {
 	if m.Type != crdt.TypeDocument {
 		return corrupt("a mutation of type %v for a document", m.Type)
 	}
@@ -154,7 +160,7 @@ func (d *Doc) Apply(hd crdt.Header, m crdt.Mutation) error {
 		d.heads, d.prepared = f.heads, nil
 		return nil
 	}
-	if err := f.apply(hd, m); err != nil {
+	if err := f.apply(hd, m, apart); err != nil {
 		return err
 	}
 	f.own.handOver = false
@@ -163,7 +169,7 @@ func (d *Doc) Apply(hd crdt.Header, m crdt.Mutation) error {
 	return nil
 }
 
-func (d *Doc) apply(hd crdt.Header, m crdt.Mutation) error {
+func (d *Doc) apply(hd crdt.Header, m crdt.Mutation, apart bool) error {
 	switch {
 	case m.Delete == crdt.DeleteWins:
 		// Writes from now on either saw this and all that is removed, so that
@@ -173,7 +179,9 @@ func (d *Doc) apply(hd crdt.Header, m crdt.Mutation) error {
 	case m.Fresh:
 		d.leave(hd)
 	}
-	return decodeOps(hd, m.Payload, d.applier(hd).do)
+	a := d.applier(hd)
+	a.apart = apart
+	return decodeOps(hd, m.Payload, a.do)
 }
 
 // clear drops all content at once.

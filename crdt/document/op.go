@@ -83,6 +83,8 @@ type applier struct {
 	dot   crdt.Dot
 	stamp crdt.Stamp
 	n     uint32 // of the next tag
+	// apart says that what an operation builds on may not be in the document, see Rebase.
+	apart bool
 }
 
 func (a *applier) next() mark {
@@ -171,10 +173,17 @@ func (a *applier) here(s *slot, o *op) (*slot, error) {
 	case opInsert:
 		l := a.own.listOf(s)
 		parent, err := l.parentOf(o)
+		right := o.right
+		if err != nil && a.apart {
+			parent, right, err = -1, true, nil
+			if all := l.shown(); len(all) > 0 {
+				parent = all[len(all)-1]
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
-		a.insert(l, parent, o.right, o.values)
+		a.insert(l, parent, right, o.values)
 	case opMove:
 		return s, a.move(s, o)
 	case opAdd:
@@ -253,6 +262,9 @@ func (a *applier) inc(s *slot, o *op) error {
 	}
 	i, found := c.find(o.cell)
 	switch {
+	case !found && a.apart:
+		a.addCell(c, cell{tag: o.cell, seq: a.dot.Seq, stamp: a.stamp, total: o.delta})
+		return nil
 	case !found:
 		return corrupt("increment of a cell that is not there")
 	case o.cell.dot.Replica != a.dot.Replica || c.cells[i].seq > a.dot.Seq:

@@ -346,8 +346,13 @@ var mutants = []mutant{
 		caught: "checkMadeAnew", with: sim.Removals,
 	},
 	{
+		name: "make anew before another store has made what that builds on", pkg: "region/core",
+		old: "if c.leftTo = nil; c.awaits(&a) {", new: "if c.leftTo = nil; c.awaits(&a) && c.leftTo != nil {",
+		caught: "checkMadeAnew", with: sim.Removals,
+	},
+	{
 		name: "make anew what another store claims at the same moment", pkg: "region/core",
-		old: "if x.by.Compare(by) < 0 && x.from", new: "if x.by.Compare(by) < -1 && x.from",
+		old: "if x.compare(claims[i]) < 0 && x.from", new: "if x.by.Compare(by) < -1 && x.from",
 		caught: "checkMadeAnew", with: sim.Removals,
 	},
 	{

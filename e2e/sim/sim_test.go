@@ -124,6 +124,7 @@ var removals = []uint64{
 	466,   // a region was added again by two regions, and turned away by the one whose addition it did not know
 	5718,  // a region that had given another one up removed it once more after it had been added again
 	16663, // a store that was turned away once more waited for its claim, which nobody had heard of
+	13618, // a store brought in what builds on what was left to another one, before that had brought it in
 }
 
 // whole are the regressions that need what clients came to do later.

@@ -15,24 +15,34 @@ import (
 // removed together, and copies of one. Increments and elements of lists made anew twice are there
 // twice. So a store claims changes before it makes them anew, and leaves those that
 // others had claimed. Two that claim the same while neither knows of the other find that out once
-// their claims are stable; then the one whose replica is the lesser makes them anew.
+// their claims are stable; then the earlier one makes them anew.
+//
+// What a store has beyond what it leaves to others builds on that: documents were made or
+// changed there. So it waits until these say that they are done.
 
 // A broughtDoc is a claimed as the system collection has it.
 type broughtDoc struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
+	At   uint64 `json:"at"`
+	Done bool   `json:"done,omitempty"`
 }
 
-// A claimed says which changes of a replica another one makes anew: those above From, where
-// other claims ended that it knew, up to To.
+// A claimed says which changes of a replica another one makes anew: those above from, where
+// other claims ended that it knew, up to to.
 type claimed struct {
 	by       crdt.ReplicaID
 	from, to uint64
+	at       crdt.Stamp // greater than that of all claims that were known
+	done     bool       // all is made anew, or will not be
 }
 
 func (x claimed) system(of crdt.ReplicaID) systemDoc {
-	return systemDoc{broughtPrefix + of.String() + ":" + x.by.String(), broughtDoc{x.from, x.to}}
+	return systemDoc{broughtPrefix + of.String() + ":" + x.by.String(), broughtDoc{x.from, x.to, uint64(x.at), x.done}}
 }
+
+// compare orders claims: one that knew of another comes after it.
+func (x claimed) compare(y claimed) int { return cmp.Or(cmp.Compare(x.at, y.at), x.by.Compare(y.by)) }
 
 func (c *Core) broughtChanged(id string, doc []byte) error {
 	var d broughtDoc
@@ -44,7 +54,7 @@ func (c *Core) broughtChanged(id string, doc []byte) error {
 	if err := cmp.Or(err, byErr, json.Unmarshal(doc, &d)); err != nil || d.To <= d.From {
 		return fmt.Errorf("%w: document %q: %w", crdt.ErrCorrupt, id, err)
 	}
-	x.from, x.to = d.From, d.To
+	x.from, x.to, x.at, x.done = d.From, d.To, crdt.Stamp(d.At), d.Done
 	out := *c.catalog
 	out.brought = out.brought.Join(crdt.VectorOf(crdt.Dot{Replica: r, Seq: d.To}))
 	out.claims = maps.Clone(out.claims)
@@ -95,7 +105,7 @@ func (c *Core) makeClaim(a *asideRecord) error {
 	var docs []systemDoc
 	for r, seq := range a.to.All() {
 		if from := c.catalog.brought.Get(r); seq > from {
-			docs = append(docs, claimed{c.replica, from, seq}.system(r))
+			docs = append(docs, claimed{by: c.replica, from: from, to: seq, at: c.clock.Last()}.system(r))
 		}
 	}
 	if len(docs) > 0 {
@@ -136,7 +146,7 @@ func (c *Core) rivals() bool {
 }
 
 // yield is what of a replica others make anew that claimed it while neither knew of the other:
-// the lesser one does.
+// the earlier one does.
 func (c *Core) yield(r, by crdt.ReplicaID) (out crdt.Vector) {
 	claims := c.catalog.claims[r]
 	i := slices.IndexFunc(claims, func(x claimed) bool { return x.by == by })
@@ -144,9 +154,49 @@ func (c *Core) yield(r, by crdt.ReplicaID) (out crdt.Vector) {
 		return out
 	}
 	for _, x := range claims {
-		if x.by.Compare(by) < 0 && x.from < claims[i].to && claims[i].from < x.to {
+		if x.compare(claims[i]) < 0 && x.from < claims[i].to && claims[i].from < x.to {
 			out = out.Join(crdt.VectorOf(crdt.Dot{Replica: r, Seq: x.to}))
 		}
 	}
 	return out
+}
+
+// awaits reports whether what this store leaves to others is still to be made anew by one of
+// them; not by those that were removed again.
+func (c *Core) awaits(a *asideRecord) bool {
+	for r, left := range a.skip.All() {
+		for _, x := range c.catalog.claims[r] {
+			if region := c.catalog.Region(x.by); !x.done && x.to <= left && region != c.cfg.Region && c.catalog.ended.Get(x.by) == 0 {
+				c.noteOnce(region, "what this region has set aside waits until another one has made anew what that builds on", "region", region)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// endClaims says that what was claimed for this region is made anew, by whichever of its replicas,
+// once nothing of it is left: also if a store was lost that had it.
+func (c *Core) endClaims() error {
+	if left := c.aside > 0 && !c.stalled; left || c.unclaimed == c.catalog || c.waitsForShares() {
+		return nil
+	}
+	if ready := c.writable() == nil; c.boot.phase != bootNone || !c.synced || !c.announced || !ready {
+		return nil
+	}
+	c.unclaimed = c.catalog
+	var docs []systemDoc
+	for r, claims := range c.catalog.claims {
+		for _, x := range claims {
+			if !x.done && c.catalog.Region(x.by) == c.cfg.Region {
+				x.done = true
+				docs = append(docs, x.system(r))
+			}
+		}
+	}
+	if len(docs) == 0 {
+		return nil
+	}
+	slices.SortFunc(docs, func(a, b systemDoc) int { return strings.Compare(a.id, b.id) })
+	return c.updateSystem(docs...)
 }

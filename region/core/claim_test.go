@@ -5,8 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meridiandb/meridian/conflict"
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/value"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/store"
 )
 
 func (n *node) put(id string) {
@@ -55,8 +58,46 @@ func TestStoresThatComeBackTogetherBringInNothingTwice(t *testing.T) {
 	w.cameBack(2, d, e)
 }
 
+// count adds to a counter in a collection that nothing else is in.
+func (n *node) count(by int64) {
+	n.w.t.Helper()
+	edit := crdt.Edit{Kind: crdt.EditOps, Ops: []value.Op{{Op: "inc", Path: value.Pointer{"n"}, Value: by, HasValue: true}}}
+	if rep := n.ask(core.Write{Docs: []core.DocWrite{{Collection: "counts", ID: "1", Edit: edit}}}); rep.Err != nil {
+		n.w.t.Fatalf("%s: %v", n.name, rep.Err)
+	}
+}
+
+// counted is what that counter shows.
+func (n *node) counted() int64 {
+	n.w.t.Helper()
+	col, err := n.core.Catalog().Collection("counts")
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	record, err := n.st.Doc(store.DocKey{Collection: col.Incarnation, ID: "1"})
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	s, err := core.DecodeDocument(record)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	shown, _ := s.View(conflict.View(conflict.LWW(), conflict.Context{}, func(crdt.ReplicaID) string { return "" })).Value.(map[string]any)
+	count, _ := shown["n"].(value.Counter)
+	return int64(count)
+}
+
 // removeAndTakeBack lets a remove regions that are cut off, and adds them again.
 func (w *cluster) removeAndTakeBack(names ...string) {
+	w.t.Helper()
+	w.removed(names...)
+	clear(w.down)
+	w.takeBack(names...)
+	w.rejoin(40)
+}
+
+// removed cuts regions off and lets a remove them.
+func (w *cluster) removed(names ...string) {
 	w.t.Helper()
 	for _, n := range w.sorted() {
 		for _, o := range names {
@@ -77,13 +118,21 @@ func (w *cluster) removeAndTakeBack(names ...string) {
 	if got := a.core.Members(); len(got) != len(w.nodes)-len(names) {
 		w.t.Fatalf("the members are %v", got)
 	}
-	clear(w.down)
+}
+
+// takeBack lets a add regions again.
+func (w *cluster) takeBack(names ...string) {
+	w.t.Helper()
 	for _, name := range names {
-		if rep := a.ask(core.AddRegion{Region: name, Address: name + ":1"}); rep.Err != nil {
+		if rep := w.nodes["a"].ask(core.AddRegion{Region: name, Address: name + ":1"}); rep.Err != nil {
 			w.t.Fatal(rep.Err)
 		}
 	}
-	for range 40 {
+}
+
+// rejoin lets half seconds pass, and brings links up after each.
+func (w *cluster) rejoin(halves int) {
+	for range halves {
 		w.run(time.Second / 2)
 		w.relink()
 	}
@@ -123,4 +172,46 @@ func TestStoresThatNobodyKnewComeBack(t *testing.T) {
 	w.run(5 * time.Second)
 	w.removeAndTakeBack("d", "e")
 	w.cameBack(2, d, e)
+}
+
+// A store that comes back leaves to another one what that has claimed, and has more of the same:
+// in a collection that the other one brings in, on top of what it brings in. It waits for that.
+func TestStoreWaitsForWhatItsChangesBuildOn(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d", "e")
+	w.run(3 * time.Second)
+	w.nodes["a"].write("things")
+	w.run(2 * time.Second)
+	d, e := w.nodes["d"], w.nodes["e"]
+	for _, far := range []*node{d, e} {
+		for _, near := range []string{"a", "b", "c"} {
+			w.down[pairOf(w.nodes[near], far)] = true
+			w.unlink(w.nodes[near], far)
+		}
+	}
+	e.count(3)
+	w.run(2 * time.Second)
+	w.down[pairOf(d, e)] = true
+	w.unlink(d, e)
+	e.count(4)
+	w.removed("d", "e")
+	w.takeBack("d", "e")
+	for _, n := range w.sorted() {
+		w.down[pairOf(n, d)] = n == e
+		w.down[pairOf(n, e)] = true
+	}
+	w.rejoin(20)
+	if s := d.status(); s.Rebased.Left == 0 {
+		t.Fatalf("d did not wait for e, which could have the same: %+v", s.Rebased)
+	}
+	clear(w.down)
+	w.rejoin(40)
+	w.cameBack(2, d, e)
+	for _, n := range []*node{d, e} {
+		if s := n.status(); s.Rebased.SetAside != 0 {
+			t.Errorf("%s has no place for what it brings in: %+v", n.name, s.Rebased)
+		}
+	}
+	if got := w.nodes["a"].counted(); got != 7 {
+		t.Errorf("3 and 4 are %d", got)
+	}
 }

@@ -29,7 +29,11 @@ func (c *Core) place(d *oldDoc, col *Collection) error {
 	for i, ch := range d.changes {
 		m := *d.mutation(i)
 		m.Collection = col.Incarnation
-		if err := merged.Apply(ch.Header, m); err != nil {
+		apply := merged.Apply
+		if r, ok := merged.(crdt.Rebaser); ok {
+			apply = r.Rebase
+		}
+		if err := apply(ch.Header, m); err != nil {
 			return fmt.Errorf("%w: %w", errUnplaced, err)
 		}
 	}

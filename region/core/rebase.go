@@ -51,8 +51,14 @@ func (d *oldDoc) mutation(i int) *crdt.Mutation { return &d.changes[i].Mutations
 // rebases reports whether there is something to be made anew, and it can be.
 func (c *Core) rebases() bool {
 	return c.aside > 0 && c.boot.phase == bootNone && c.synced && c.announced && c.writable() == nil &&
-		(c.contested.Len() == 0 || c.sync.stable.Covers(c.contested)) &&
-		(!c.stalled || c.succeeds() && slices.Contains(slices.Collect(maps.Values(c.postponed)), true))
+		(c.contested.Len() == 0 || c.sync.stable.Covers(c.contested)) && c.leftTo != c.catalog &&
+		(!c.stalled || c.succeeds() && c.waitsForShares())
+}
+
+// waitsForShares reports whether there are documents that wait for this replica to have its
+// region's shares of bounded counters.
+func (c *Core) waitsForShares() bool {
+	return slices.Contains(slices.Collect(maps.Values(c.postponed)), true)
 }
 
 // succeeds reports whether this replica has what its region's earlier ones had of bounded
@@ -62,11 +68,15 @@ func (c *Core) succeeds() bool { return c.sync.stable.Contains(c.first()) }
 // rebase makes anew what was set aside, as much as a step takes.
 func (c *Core) rebase() error {
 	if !c.rebases() {
-		return nil
+		return c.endClaims()
 	}
 	a, err := c.claim()
 	if err != nil || c.contested.Len() > 0 {
 		return err
+	}
+	if c.leftTo = nil; c.awaits(&a) {
+		c.leftTo = c.catalog
+		return nil
 	}
 	if c.succeeds() {
 		maps.DeleteFunc(c.postponed, func(_ store.DocKey, forShares bool) bool { return forShares })
@@ -104,6 +114,12 @@ func (c *Core) rebase() error {
 	}
 	if c.aside == 0 {
 		c.putMeta(metaAside, nil)
+		for r, err := range c.reader.MetaRange(asideStatePrefix, "") {
+			if err != nil {
+				return storeError(err)
+			}
+			c.putMeta(r.Name, nil) // of collections
+		}
 		c.note(false, "all that this region had written and no other had is brought in", "documents", c.rebased.Documents,
 			"conflicts", c.rebased.Conflicts, "set_aside", c.rebased.SetAside)
 	}
@@ -250,7 +266,6 @@ func (c *Core) bringInSystem(d *oldDoc) error {
 		}
 		return nil
 	}
-	d.names = append(d.names, asideName(asideStatePrefix, d.key))
 	dot, err := crdt.ParseDot(strings.TrimPrefix(d.key.ID, collectionPrefix))
 	if err != nil {
 		return storeError(err)

@@ -248,18 +248,32 @@ func (c *Core) setChangeAside(ch *crdt.Change) error {
 		name = binary.BigEndian.AppendUint64(append(name, ch.Dot.Replica[:]...), ch.Dot.Seq)
 		c.putMeta(string(name), one)
 		c.cost += len(one)
-		name = []byte(asideName(asideStatePrefix, key))
-		if _, ok := c.batch.Meta[string(name)]; ok {
+		if err := c.setStateAside(key); err != nil {
+			return err
+		}
+		if m.Collection.IsZero() {
 			continue
 		}
-		state, err := c.reader.Doc(key)
-		if err != nil {
-			return storeError(err)
+		// What made the collection may be left to another store.
+		if err := c.setStateAside(store.DocKey{ID: collectionID(m.Collection)}); err != nil {
+			return err
 		}
-		if state != nil {
-			c.batch.Meta[string(name)] = state
-			c.cost += len(state)
-		}
+	}
+	return nil
+}
+
+func (c *Core) setStateAside(key store.DocKey) error {
+	name := asideName(asideStatePrefix, key)
+	if _, ok := c.batch.Meta[name]; ok {
+		return nil
+	}
+	state, err := c.reader.Doc(key)
+	if err != nil {
+		return storeError(err)
+	}
+	if state != nil {
+		c.putMeta(name, state)
+		c.cost += len(state)
 	}
 	return nil
 }
