@@ -275,7 +275,7 @@ func (w *world) restore(n *node, backup *copyOfStore, volume bool) {
 
 // unmute lets clients come back to a region that has noticed its rollback.
 func (n *node) unmute() {
-	if n.mute && n.up && n.core != nil && n.core.Replica() != n.mutedAs && n.writable == nil && n.have.Covers(n.mutedFor) {
+	if n.mute && n.up && n.core != nil && n.core.Replica() != n.mutedAs && n.writable == nil && n.have.Covers(n.w.hist.without(n.mutedFor)) {
 		n.mute = false
 		n.w.tracef("%s goes on as %v", n.name, n.core.Replica())
 	}

@@ -84,7 +84,7 @@ func (r *mutantRunner) run(ctx context.Context, t *testing.T, i int, m mutant) {
 	var err error
 	class := []string{"--without", string(sim.Removals)} // as it was when most mutants were caught first
 	if m.with != "" {
-		class = []string{"--with", string(m.with)}
+		class = []string{"--with", string(m.with), "--without", string(sim.Rollback + "," + sim.Wipe)}
 	}
 	if m.seed > 0 {
 		out, err = simulate(ctx, t, bin, append(class, "--seed", strconv.FormatUint(m.seed, 10))...)

@@ -29,7 +29,8 @@ type mutant struct {
 	caught string
 	// seed is one that is known to find what is rare, and is tried first; 0 if none.
 	seed uint64
-	// with is a class of faults that every seed has; "" for those that it draws.
+	// with is a class of faults that every seed has, and that goes without stores that are put back or
+	// lost; "" for those that it draws.
 	with sim.Fault
 }
 

@@ -236,9 +236,9 @@ func tally(s crdt.State) int64 {
 }
 
 // checkMadeAnew: what regions had written and lost when they were removed is there again, but for
-// what one of them had also replaced, and each increment once.
+// what one of them had also replaced, and each increment once; unless stores were lost besides.
 func (w *world) checkMadeAnew() {
-	if !w.sc.faults[Removals] {
+	if !w.sc.faults[Removals] || w.sc.faults[Rollback] || w.sc.faults[Wipe] {
 		return
 	}
 	var there []byte // a client may have written again what others have

@@ -74,10 +74,9 @@ func (w *world) befell(f Fault) { w.stats.Befell[slices.Index(classes[:], f)]++ 
 // kept what they meant when these came.
 var later = []Fault{Wipe, Cutting}
 
-// apart are the classes that do not go along with removals: in part because a store that
-// is put back to before it was removed is not what these are about, in part because the
-// checks do not follow what is lost with a region for a while.
-var apart = []Fault{Rollback, Volume, Wipe, Corrupt, Repeat, Shares, Homes, Residency}
+// apart are the classes that do not go along with removals, since the checks of these do
+// not follow what is lost with a region for a while.
+var apart = []Fault{Volume, Corrupt, Repeat, Shares, Homes, Residency}
 
 // actionFaults are the classes that happen at a moment of the schedule.
 var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology, Wipe, Volume}
