@@ -9,6 +9,7 @@ import (
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/memstore"
 	"github.com/meridiandb/meridian/region/store"
 )
 
@@ -213,5 +214,35 @@ func TestStoreWaitsForWhatItsChangesBuildOn(t *testing.T) {
 	}
 	if got := w.nodes["a"].counted(); got != 7 {
 		t.Errorf("3 and 4 are %d", got)
+	}
+}
+
+// What a region that goes on has lost with its store, only a removed one has: nobody takes it any
+// more, since it does not hold back what is stable. It comes back with it.
+func TestStoreComesBackWithWhatAnotherOneHasLost(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d")
+	w.run(3 * time.Second)
+	w.nodes["a"].write("things")
+	w.run(2 * time.Second)
+	c, d := w.nodes["c"], w.nodes["d"]
+	for _, far := range []*node{c, d} {
+		for _, near := range []string{"a", "b"} {
+			w.down[pairOf(w.nodes[near], far)] = true
+			w.unlink(w.nodes[near], far)
+		}
+	}
+	c.put("1")
+	c.count(3)
+	w.run(2 * time.Second)
+	w.down[pairOf(c, d)] = true
+	w.unlink(c, d)
+	delete(w.down, pairOf(w.nodes["a"], c))
+	delete(w.down, pairOf(w.nodes["b"], c))
+	c.start(memstore.New())
+	w.rejoin(10)
+	w.removeAndTakeBack("d")
+	w.cameBack(2, d)
+	if got := w.nodes["a"].counted(); got != 3 {
+		t.Errorf("3 is %d", got)
 	}
 }

@@ -88,32 +88,38 @@ func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID)
 	if c.boot.phase == bootSaving || !m.Added && !m.Unknown {
 		return nil
 	}
-	kept, needed := crdt.Vector{}, crdt.Vector{}
+	kept, open := crdt.Vector{}, crdt.Vector{}
+	ends := map[crdt.ReplicaID]uint64{} // of what those who go on will ever have
 	for r, have := range c.have.All() {
 		end, ended := c.endAt(r, m)
-		if !ended && nobodys(r) {
-			end, ended = 0, true
-		}
-		if ended {
-			have = min(have, end)
+		switch theirs := m.Have.Get(r); {
+		case ended:
+			have, ends[r] = min(have, end), theirs
+		case nobodys(r):
+			have, ends[r] = 0, 0
+		case have > theirs:
+			open = open.With(crdt.Dot{Replica: r, Seq: theirs + 1})
 		}
 		if have > 0 {
 			kept = kept.With(crdt.Dot{Replica: r, Seq: have})
 		}
-		if have > 0 && !ended {
-			needed = needed.With(crdt.Dot{Replica: r, Seq: have})
-		}
-		if all := c.have.Get(r); have < c.cut.vector.Get(r) {
+	}
+	kept, open, err := c.nobodysEither(kept, open, ends, m.Stable)
+	if err != nil {
+		return err
+	}
+	if open.Len() > 0 {
+		c.noteOnce(peer, "this region cannot come back yet: a region lacks changes of others that are held here", "peer", peer, "lacks", open)
+		return nil
+	}
+	for r, all := range c.have.All() {
+		if have := kept.Get(r); have < min(all, c.cut.vector.Get(r)) {
 			// It came with a snapshot, and not as changes that could be made anew: they
 			// are in the store of the removed region.
 			c.note(true, "changes of a removed region are held here only as what they made of documents, and left to its own store",
 				"replica", r, "from", have+1, "to", all)
 			kept = kept.With(crdt.Dot{Replica: r, Seq: all})
 		}
-	}
-	if n := m.Have.Lacks(needed); n > 0 {
-		c.noteOnce(peer, "this region cannot come back yet: a region lacks changes of others that are held here", "peer", peer, "lacks", n)
-		return nil
 	}
 	c.note(true, "this region sets aside what no other has, and comes back as a new replica",
 		"peer", peer, "reason", m.Reason, "changes", kept.Lacks(c.have))
@@ -135,6 +141,60 @@ func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID)
 	c.startOver(nil)
 	c.boot.phase, c.boot.old, c.boot.kept, c.boot.ended = bootSaving, old, kept, m.Final
 	return nil
+}
+
+// nobodysEither finds those among the changes of regions that go on which nobody will take any
+// more, though these regions have not been removed: they lost them with their stores. What is
+// open is the first of each replica that a peer lacks; that it will have is returned. Nobody who
+// goes on has, or takes, a change that was made without what is stable there, or after one that nobody takes.
+func (c *Core) nobodysEither(kept, open crdt.Vector, ends map[crdt.ReplicaID]uint64, stable crdt.Vector) (_, _ crdt.Vector, err error) {
+	for found := true; found; {
+		found = false
+		for r, first := range open.All() {
+			d := crdt.Dot{Replica: r, Seq: first}
+			lost, err := c.isLost(d, ends, stable)
+			if err != nil {
+				return kept, open, err
+			}
+			if lost {
+				kept, found, ends[r] = without(kept, d), true, first-1
+				open = without(open, crdt.Dot{Replica: r, Seq: 1})
+			}
+		}
+	}
+	return kept, open, nil
+}
+
+func (c *Core) isLost(d crdt.Dot, ends map[crdt.ReplicaID]uint64, stable crdt.Vector) (bool, error) {
+	for l, err := range c.reader.Log(d.Replica, d.Seq, d.Seq) {
+		if err != nil {
+			return false, storeError(err)
+		}
+		ch, _, err := crdt.DecodeChange(l.Change)
+		if err != nil {
+			return false, storeError(err)
+		}
+		for r, end := range ends {
+			if ch.Deps.Get(r) > end {
+				return true, nil
+			}
+		}
+		return !ch.Deps.Covers(stable), nil
+	}
+	return false, nil // it came with a snapshot: its donor has it
+}
+
+// without is what is left of a vector in front of a change.
+func without(v crdt.Vector, d crdt.Dot) (out crdt.Vector) {
+	for r, seq := range v.All() {
+		if r == d.Replica {
+			seq = min(seq, d.Seq-1)
+		}
+		if seq > 0 {
+			out = out.With(crdt.Dot{Replica: r, Seq: seq})
+		}
+	}
+	return out
 }
 
 // leaveUnknown begins anew if this store has changes of a replica that was not known where a
@@ -219,18 +279,7 @@ func (c *Core) leaveFrom(d crdt.Dot, to uint64) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range []*crdt.Vector{&a.to, &a.pending} {
-		var out crdt.Vector
-		for r, seq := range v.All() {
-			if r == d.Replica {
-				seq = d.Seq - 1
-			}
-			if seq > 0 {
-				out = out.With(crdt.Dot{Replica: r, Seq: seq})
-			}
-		}
-		*v = out
-	}
+	a.to, a.pending = without(a.to, d), without(a.pending, d)
 	c.putMeta(metaAside, a.encode())
 	return nil
 }

@@ -47,7 +47,7 @@ func (c *Core) keepsOut(name string, r crdt.ReplicaID) bool {
 // unknown, nobody has anything of its present replica.
 func (c *Core) turnAway(name, why string, unknown bool) {
 	c.noteOnce(name, "a region is turned away", "peer", name, "reason", why)
-	m := wire.Removed{Have: c.have, Final: c.catalog.ended.Join(c.catalog.brought), Reason: why, Unknown: unknown}
+	m := wire.Removed{Have: c.have, Stable: c.sync.stable, Final: c.catalog.ended.Join(c.catalog.brought), Reason: why, Unknown: unknown}
 	now, member := c.catalog.Member(name)
 	if r, ok := c.catalog.removed(name); ok && !unknown {
 		m.Incarnation, m.Added = r.Incarnation, member

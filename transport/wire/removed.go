@@ -14,8 +14,9 @@ type Removed struct {
 	Incarnation uint64
 	// Added says that the region was added again since: with a new store it is welcome.
 	Added bool
-	// Have is what the sender holds.
-	Have crdt.Vector
+	// Have is what the sender holds, Stable what of it all have who go on: nobody takes a change
+	// any more that was made without it.
+	Have, Stable crdt.Vector
 	// Final is where the logs of the removed regions' replicas end, or up to where what
 	// followed there was made anew by a store that came back: the rest was not.
 	Final crdt.Vector
@@ -35,7 +36,7 @@ const (
 )
 
 func (m Removed) size() int {
-	return 13 + vectorSize(m.Have) + vectorSize(m.Final) + len(m.Reason)
+	return 13 + vectorSize(m.Have) + vectorSize(m.Stable) + vectorSize(m.Final) + len(m.Reason)
 }
 
 func (m Removed) appendFields(b []byte) []byte {
@@ -47,14 +48,14 @@ func (m Removed) appendFields(b []byte) []byte {
 		flags |= flagUnknown
 	}
 	b = append(binary.AppendUvarint(b, m.Incarnation), flags)
-	return appendText(appendVector(appendVector(b, m.Have), m.Final), clip(m.Reason))
+	return appendText(appendVector(appendVector(appendVector(b, m.Have), m.Stable), m.Final), clip(m.Reason))
 }
 
 func readRemoved(r *crdt.Reader) Removed {
 	m := Removed{Incarnation: r.Uvarint()}
 	flags := r.Byte()
 	m.Added, m.Unknown = flags&flagAdded != 0, flags&flagUnknown != 0
-	m.Have, m.Final = r.Vector(), r.Vector()
+	m.Have, m.Stable, m.Final = r.Vector(), r.Vector(), r.Vector()
 	m.Reason = clip(string(r.Bytes(MaxText)))
 	return m
 }

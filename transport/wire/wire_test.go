@@ -89,7 +89,7 @@ var samples = map[string]wire.Message{
 	"doc-query":           wire.DocQuery{ID: 77, Collection: crdt.Dot{Replica: replica(1), Seq: 5}, Document: "a"},
 	"doc-reply":           wire.DocReply{ID: 77, Have: vector(), Forgotten: 99, Record: []byte("record")},
 	"doc-refused":         wire.DocReply{ID: 77, Refused: "damaged here, too"},
-	"removed":             wire.Removed{Incarnation: 2, Added: true, Unknown: true, Have: vector(), Final: crdt.VectorOf(crdt.Dot{Replica: replica(3), Seq: 9}), Reason: "removed by us-east"},
+	"removed":             wire.Removed{Incarnation: 2, Added: true, Unknown: true, Have: vector(), Stable: crdt.VectorOf(crdt.Dot{Replica: replica(2), Seq: 1}), Final: crdt.VectorOf(crdt.Dot{Replica: replica(3), Seq: 9}), Reason: "removed by us-east"},
 	"empty-removed":       wire.Removed{},
 	"empty-doc-query":     wire.DocQuery{},
 	"empty-doc-reply":     wire.DocReply{},
