@@ -213,9 +213,7 @@ func (c *Core) bootstrap() error {
 		}
 		return c.clearStore()
 	case bootReplaying:
-		if c.have.Covers(b.end()) {
-			c.finishSnapshot()
-		}
+		c.replayCopy()
 	case bootCopying:
 		switch {
 		case b.peer == "":

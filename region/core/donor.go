@@ -59,10 +59,10 @@ func (c *Core) awaitsLog() bool {
 // donor picks a peer that can give a snapshot, or go on with it, is known to hold all of
 // v, and fits.
 func (c *Core) donor(v crdt.Vector, fits func(*peer) bool) string {
-	best, next := "", c.catalog.byDot[c.boot.last.Collection]
+	best, next := "", c.next()
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
-		if next != nil && c.boot.phase == bootCopying && !next.Settings.HeldBy(name) {
+		if next != nil && !next.Settings.HeldBy(name) {
 			continue
 		}
 		if c.hears(p) && p.speaks(versionSnapshot) && p.told.Covers(v) && fits(p) && (best == "" || best == c.boot.failed) {

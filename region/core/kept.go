@@ -120,9 +120,10 @@ func (b *bootstrap) pausedAt() *kept {
 // behind could not give its copy, to which what is missing belongs, and may be about
 // to clear it for ours. It reports false if one can neither be kept nor be had again.
 func (c *Core) onlyCopies(missing []crdt.Dot) (keep []kept, ok bool) {
+	ok = true
 	for _, dot := range c.catalog.resident {
 		col := c.catalog.byDot[dot]
-		if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {
+		if !col.Settings.HeldBy(c.cfg.Region) {
 			continue
 		}
 		holders := c.otherHolders(col.Settings.Regions)
@@ -134,19 +135,26 @@ func (c *Core) onlyCopies(missing []crdt.Dot) (keep []kept, ok bool) {
 			continue
 		}
 		if why := c.whyNotKeep(dot, holders); why != "" {
+			if !ok || c.digests.Of(dot).IsZero() {
+				continue // there is nothing to lose
+			}
+			ok = false
 			if c.uptime >= c.boot.tell {
 				c.boot.tell = c.uptime + onlyCopyEvery
 				c.note(true, "a snapshot is needed, and would delete the only copy of a collection: it waits",
 					"collection", col.Name, "regions", col.Settings.Regions, "why", why)
 			}
 			c.boot.only, c.boot.why = col.Name, why
-			return nil, false
+			continue
 		}
 		k := kept{collection: dot, have: c.have}
 		for _, name := range holders {
 			k.stores = append(k.stores, c.peers[name].linked)
 		}
 		keep = append(keep, k)
+	}
+	if !ok {
+		return nil, false
 	}
 	slices.SortFunc(keep, func(a, b kept) int { return a.collection.Compare(b.collection) })
 	c.boot.only = ""
@@ -170,18 +178,19 @@ func (c *Core) whyNotKeep(dot crdt.Dot, holders []string) string {
 		c.boot.alone = map[crdt.Dot]time.Duration{}
 	}
 	since := c.boot.alone[dot]
-	most := c.hasMost(dot, c.have, holders, &since)
+	more := func(p *peer) string { return c.hasMore(p, dot, c.have, holders) }
+	most := c.hasMost(holders, &since, more)
 	c.boot.alone[dot] = since
 	if most {
 		return ""
 	}
-	return c.whyNotMost(dot, c.have, holders)
+	return c.whyNotMost(holders, more)
 }
 
-// hasMost reports whether no other holder has more of a collection than was here at v,
-// and that was so for long enough. It is known at once if there is no other.
-func (c *Core) hasMost(dot crdt.Dot, v crdt.Vector, holders []string, since *time.Duration) bool {
-	return len(holders) == 0 || c.allSay(holders, since, func(p *peer) bool { return c.hasMore(p, dot, v, holders) == "" })
+// hasMost reports whether no other holder has more of a collection, and that was so for long
+// enough. It is known at once if there is no other. more says why one may have.
+func (c *Core) hasMost(holders []string, since *time.Duration, more func(*peer) string) bool {
+	return len(holders) == 0 || c.allSay(holders, since, func(p *peer) bool { return more(p) == "" })
 }
 
 // hasMore says why a holder may have more of a collection than was here at v, or could
@@ -205,12 +214,12 @@ func (c *Core) hasMore(p *peer, dot crdt.Dot, v crdt.Vector, holders []string) s
 }
 
 // whyNotMost says what it takes to know that nobody has more.
-func (c *Core) whyNotMost(dot crdt.Dot, v crdt.Vector, holders []string) string {
+func (c *Core) whyNotMost(holders []string, more func(*peer) string) string {
 	for _, name := range holders {
-		if p := c.peers[name]; !c.linkedWith([]string{name}) {
+		if !c.linkedWith([]string{name}) {
 			return fmt.Sprintf("%s, which holds it, too, is not linked with this region", name)
-		} else if more := c.hasMore(p, dot, v, holders); more != "" {
-			return fmt.Sprintf("%s, which holds it, too, %s", name, more)
+		} else if why := more(c.peers[name]); why != "" {
+			return fmt.Sprintf("%s, which holds it, too, %s", name, why)
 		}
 	}
 	return fmt.Sprintf("it takes %v to know that %s, which hold it, too, have no more of it", lossAfter, strings.Join(holders, ", "))
@@ -225,8 +234,14 @@ func (c *Core) passKept(k *kept) bool {
 	if col := c.catalog.byDot[k.collection]; col != nil {
 		name, holders = col.Name, c.otherHolders(col.Settings.Regions)
 	}
+	more := func(p *peer) string {
+		if c.isAsItWas(k, p) && p.report.Copying {
+			return "" // it keeps the same, or less, and waits as this region does
+		}
+		return c.hasMore(p, k.collection, k.have, holders)
+	}
 	switch {
-	case c.areAsTheyWere(k, holders) || c.hasMost(k.collection, k.have, holders, &b.nowhere):
+	case c.areAsTheyWere(k, holders) || c.hasMost(holders, &b.nowhere, more):
 		c.note(true, "no other region has as much of a collection, so it is kept: what was written to it since, elsewhere or here before this store was put back, is lost",
 			"collection", name, "has", k.have, "snapshot", b.base)
 		b.last = store.DocKey{Collection: crdt.Dot{Replica: k.collection.Replica, Seq: k.collection.Seq + 1}}
@@ -237,17 +252,18 @@ func (c *Core) passKept(k *kept) bool {
 		c.startOver(slices.DeleteFunc(b.stay, func(o kept) bool { return o.collection == k.collection }))
 	case c.uptime >= b.tell:
 		b.tell = c.uptime + onlyCopyEvery
-		c.note(true, "a snapshot waits at a collection that is kept", "collection", name, "why", c.whyNotMost(k.collection, k.have, holders))
+		c.note(true, "a snapshot waits at a collection that is kept", "collection", name, "why", c.whyNotMost(holders, more))
 	}
 	return false
 }
 
-// areAsTheyWere reports whether all other holders have the stores that they had when it was
-// decided to keep a collection, and the snapshot has nothing of these but announcements
-// beyond what they had then.
+// areAsTheyWere reports whether all other holders are, and linked.
 func (c *Core) areAsTheyWere(k *kept, holders []string) bool {
-	return c.linkedWith(holders) && !slices.ContainsFunc(holders, func(name string) bool {
-		r := c.peers[name].linked
-		return !slices.Contains(k.stores, r) || c.boot.base.Get(r) > max(1, k.have.Get(r))
-	})
+	return c.linkedWith(holders) && !slices.ContainsFunc(holders, func(name string) bool { return !c.isAsItWas(k, c.peers[name]) })
+}
+
+// isAsItWas reports whether another holder has the store that it had when it was decided to
+// keep a collection, and the snapshot has nothing of that but an announcement beyond what it had then.
+func (c *Core) isAsItWas(k *kept, p *peer) bool {
+	return slices.Contains(k.stores, p.linked) && c.boot.base.Get(p.linked) <= max(1, k.have.Get(p.linked))
 }

@@ -294,14 +294,22 @@ func (c *Core) heldWith() (names []string) {
 	return names
 }
 
-// awaited is the collection, held by some regions, that comes next in a snapshot or
-// is under way; nil if there is none.
-func (c *Core) awaited() *Collection {
+// next is the collection, held by this region and not by all, that comes next in a snapshot or is
+// under way; nil if there is none.
+func (c *Core) next() *Collection {
 	col := c.catalog.byDot[c.boot.last.Collection]
-	if col == nil || col.Settings.Regions == nil || c.boot.phase != bootCopying || c.boot.keeps(col.Incarnation) {
+	if col == nil || col.Settings.Regions == nil || c.boot.phase != bootCopying || !col.Settings.HeldBy(c.cfg.Region) {
 		return nil
 	}
 	return col
+}
+
+// awaited is the next collection, unless it is kept.
+func (c *Core) awaited() *Collection {
+	if col := c.next(); col != nil && !c.boot.keeps(col.Incarnation) {
+		return col
+	}
+	return nil
 }
 
 // passOver goes on behind a collection that no other region has: what was in it
@@ -405,7 +413,7 @@ func (c *Core) withLoss(p pending) (pending, error) {
 		return p, nil
 	}
 	key := lossOf(p.change)
-	if r.Lost == c.losses[key] {
+	if r.Lost == c.losses[key] || r.Withheld && !r.Lost && c.copyHas(p.change.Dot, r.Regions) == inAll {
 		return p, nil
 	}
 	if !r.Lost {
@@ -441,6 +449,19 @@ func (c *Core) takeAsLost(l *lack) error {
 	c.note(true, "what a change did is lost: no region that should hold it has it, since the store that it was written to is no more",
 		"change", ch.Dot, "region", c.catalog.Region(ch.Dot.Replica), "held by", l.regions)
 	c.inbox.add(pending{ch, encoded, l.from, l.store}, true)
+	return nil
+}
+
+// takePlaceholder takes a change in whose body nobody has in a log, and the documents here contain.
+// Who asks for it takes them in a snapshot.
+func (c *Core) takePlaceholder(l *lack) error {
+	ch, _, err := crdt.DecodeChange(l.encoded)
+	if err != nil {
+		return storeError(err) // it was decoded before
+	}
+	c.note(true, "no region that should hold a change has it in its log any more: the documents that were copied have it",
+		"change", ch.Dot, "held by", l.regions)
+	c.inbox.add(pending{ch, l.encoded, l.from, l.store}, true)
 	return nil
 }
 

@@ -24,16 +24,29 @@ func (c *Core) wants() ([]wire.Want, error) {
 		holders := c.otherHolders(l.regions)
 		// What it depends on says who was a member then, and of what collection it is.
 		known := c.have.Covers(l.deps)
-		if known && c.linkedWith(holders) && len(out) < wire.MaxWants {
+		copied := inNone
+		if known {
+			copied = c.copyHas(dot, l.regions)
+		}
+		if known && copied != inAll && c.linkedWith(holders) && len(out) < wire.MaxWants {
 			out = append(out, wire.Want{Dot: dot, Regions: crdt.HashRegions(l.regions)})
 		}
 		l.gone = known && c.nowhere(dot, holders, &l.since)
-		if l.gone && !c.newcomer() {
+		switch {
+		case !l.gone || copied == inPart: // see replayCopy
+			continue
+		case copied == inAll:
+			if err := c.takePlaceholder(l); err != nil {
+				return nil, err
+			}
+		case c.newcomer():
+			continue
+		default:
 			if err := c.takeAsLost(l); err != nil {
 				return nil, err
 			}
-			delete(c.sync.lacks, r)
 		}
+		delete(c.sync.lacks, r)
 	}
 	return c.wantsOfOthers(out), nil
 }
