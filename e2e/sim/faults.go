@@ -73,6 +73,8 @@ func (w *world) perform(a action) {
 		w.newcomer(r)
 	case Removals:
 		w.depart(n, r)
+	case Vaults:
+		w.putHoldersBack(r)
 	default: // classes that befall messages and limits
 	}
 }
@@ -158,8 +160,8 @@ func (w *world) wipe(n *node, r *rand.Rand) {
 	w.replace(n, empty, false, r)
 }
 
-// replace kills a process and starts it with another store.
-func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand) {
+// stop kills a process whose store is to be replaced.
+func (w *world) stop(n *node, backup *copyOfStore) {
 	n.die("its store is to be replaced")
 	n.mute, n.mutedAs, n.mutedFor = true, backup.replica, crdt.Vector{}
 	// Nothing that it sent is still under way when it comes back.
@@ -171,6 +173,11 @@ func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand)
 			p.down(p.conn, p.side(o))
 		}
 	}
+}
+
+// replace kills a process and starts it with another store.
+func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand) {
+	w.stop(n, backup)
 	epoch := n.epoch
 	w.after(between(r, 200*time.Millisecond, 3*time.Second), func() {
 		if n.epoch != epoch {
@@ -182,17 +189,21 @@ func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand)
 			if backup.empty {
 				w.restoreEmpty(n)
 			}
-			for _, o := range w.nodes {
-				// It meets some regions long before others.
-				if o != n && !w.calm && chance(r, 0.4) {
-					w.cutFor(w.pair(n, o), between(r, time.Second, 12*time.Second), 0, 1)
-				}
-			}
+			w.delayLinks(n, r)
 		} else {
 			n.mute = false
 		}
 		n.boot()
 	})
+}
+
+// delayLinks lets a region meet some regions long before others.
+func (w *world) delayLinks(n *node, r *rand.Rand) {
+	for _, o := range w.nodes {
+		if o != n && !w.calm && chance(r, 0.4) {
+			w.cutFor(w.pair(n, o), between(r, time.Second, 12*time.Second), 0, 1)
+		}
+	}
 }
 
 // canLose reports whether others hold all of their changes that would be lost.
@@ -238,7 +249,7 @@ func (w *world) restore(n *node, backup *copyOfStore, volume bool) {
 		w.befell(Rollback)
 	}
 	for _, d := range n.applied {
-		if d.Replica != backup.replica || backup.have.Contains(d) {
+		if backup.have.Contains(d) {
 			continue
 		}
 		if !slices.ContainsFunc(w.nodes, func(o *node) bool { return o != n && o.have.Contains(d) }) {

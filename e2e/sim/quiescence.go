@@ -33,7 +33,7 @@ const (
 	convergeWithin = 60 * time.Second
 	// An inbox that holds next to nothing takes a round trip per change.
 	tinyConvergeWithin = 20 * time.Minute
-	// Whose donor was removed while it took a snapshot starts over after a minute.
+	// Whose donor was removed, or put back, while it took a snapshot starts over after a minute.
 	removedConvergeWithin = 3 * time.Minute
 	stabiliseWithin       = 60 * time.Second
 	lookEvery             = 100 * time.Millisecond
@@ -45,7 +45,7 @@ const (
 // long that took.
 func (w *world) converge() time.Duration {
 	from, within := w.now, convergeWithin
-	if w.sc.faults[Removals] {
+	if w.sc.faults[Removals] || w.sc.faults[Vaults] {
 		within = removedConvergeWithin
 	}
 	if w.sc.limits.InboxBytes > 0 {

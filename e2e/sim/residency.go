@@ -98,6 +98,41 @@ func (w *world) guard(r *rand.Rand) {
 	})
 }
 
+// putHoldersBack replaces the stores of all holders of a vault by older copies of themselves, of
+// different moments. What was written since is left where others hold it.
+func (w *world) putHoldersBack(r *rand.Rand) {
+	if len(w.vaults) == 0 || w.muted() {
+		return
+	}
+	v := w.vaults[r.IntN(len(w.vaults))]
+	var holders []*node
+	for _, n := range w.nodes {
+		if !crdt.MatchRegion(v.regions, n.name) {
+			continue
+		}
+		if !n.up || len(n.archive) == 0 {
+			return
+		}
+		holders = append(holders, n)
+	}
+	w.tracef("all holders of %s are put back", v.name)
+	w.befell(Vaults)
+	for _, n := range holders {
+		backup := n.archive[r.IntN(len(n.archive))]
+		w.stop(n, backup)
+		epoch, delay, seed := n.epoch, between(r, 200*time.Millisecond, 3*time.Second), r.Uint64()
+		w.after(delay, func() {
+			if n.epoch != epoch {
+				return
+			}
+			w.restore(n, backup, false)
+			n.mute = false
+			w.delayLinks(n, source(seed, streamVaults))
+			n.boot()
+		})
+	}
+}
+
 // hasWhole reports whether a region is to have what a change does.
 func (n *node) hasWhole(c *change) bool { return c.Residency.HeldBy(n.name) }
 
@@ -133,16 +168,27 @@ func (n *node) checkForm(c *change, encoded []byte) {
 	if n.hasWhole(c) == ch.Residency.IsWithheld() && (ch.Residency == nil || !ch.Residency.Lost) {
 		n.w.fail(check, "%s holds %v in the form that it is not to have: %+v", n.name, c.Dot, ch.Residency)
 	}
-	if ch.Residency != nil && ch.Residency.Lost && n.hasWhole(c) && !c.lost {
-		n.w.lose(c)
+	n.checkLoss(c, encoded)
+}
+
+// checkLoss: what a holder takes in as lost nobody has.
+func (n *node) checkLoss(c *change, encoded []byte) {
+	ch, _, err := crdt.DecodeChange(encoded)
+	if err == nil && ch.Residency != nil && ch.Residency.Lost && n.hasWhole(c) && !c.lost {
+		n.w.lose(n, c)
 	}
 }
 
-// lose takes a change for lost, if no region has it any more.
-func (w *world) lose(c *change) {
+// lose takes a change for lost, as a region does, if no other has it any more: in the log, or in its
+// documents.
+func (w *world) lose(n *node, c *change) {
 	for _, o := range w.nodes {
 		if !o.hasWhole(c) {
 			continue
+		}
+		if o != n && !o.copying && o.have.Contains(c.Dot) {
+			w.fail("checkResidency", "%v is taken for lost by %s, and the documents of %s have it", c.Dot, n.name, o.name)
+			return
 		}
 		for l, err := range o.store.Log(c.Dot.Replica, c.Dot.Seq, c.Dot.Seq) {
 			ch, _, derr := crdt.DecodeChange(l.Change)
@@ -167,7 +213,7 @@ func (w *world) loseWith(n *node) {
 		}
 		if at, ok := n.keptAt(c); ok {
 			if n.base.Contains(c.Dot) && !at.Contains(c.Dot) {
-				w.lose(c)
+				w.lose(n, c)
 			}
 			continue
 		}

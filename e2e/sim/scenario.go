@@ -42,11 +42,12 @@ const (
 	Cutting   Fault = "cutting"   // the log keeps next to nothing, so that who lacks something takes a snapshot
 	Members   Fault = "members"   // regions are added
 	Removals  Fault = "removals"  // regions are removed, and come back with the store that they had
+	Vaults    Fault = "vaults"    // all holders of a collection that some regions hold are put back at once; only by With
 )
 
 // classes are all of them.
 var classes = [...]Fault{
-	Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume, Residency, Removals,
+	Loss, Duplicate, Reorder, Abort, Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Tiny, Rollback, Topology, Repeat, Shares, Homes, Wipe, Cutting, Corrupt, Members, Volume, Residency, Removals, Vaults,
 }
 
 // Faults lists all classes.
@@ -156,6 +157,7 @@ const (
 	streamMembers   = streamApp + 10
 	streamResidency = streamApp + 20
 	streamRemovals  = streamApp + 30
+	streamVaults    = streamApp + 40
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -184,8 +186,8 @@ func newScenario(o Options) *scenario {
 	p := pick(r, 0.15, 0.4, 0.7)
 	rl := source(o.Seed, streamLater)
 	for _, f := range Faults() {
-		if f == Homes || f == Members || f == Removals {
-			continue // by a stream of its own, below
+		if f == Homes || f == Members || f == Removals || f == Vaults {
+			continue // by a stream of its own, below, or not at all
 		}
 		from, p := r, p
 		// What was drawn before there were these classes stays as it was.
@@ -214,7 +216,10 @@ func newScenario(o Options) *scenario {
 	for _, f := range o.With {
 		s.faults[f] = !slices.Contains(o.Without, f)
 	}
-	if s.faults[Removals] {
+	switch {
+	case s.faults[Vaults]:
+		s.drawVaults(o)
+	case s.faults[Removals]:
 		for _, f := range apart {
 			s.faults[f] = false
 		}
@@ -236,6 +241,24 @@ func newScenario(o Options) *scenario {
 	r = source(o.Seed, streamApp+1)
 	s.appFails, s.asks = pick(r, 0, 0.2, 0.8), chance(r, 0.4)
 	return s
+}
+
+// drawVaults makes a cluster for the class that puts back all holders of a vault: a small one, where
+// logs mostly keep next to nothing, without the classes that ask for what such a loss may take.
+func (s *scenario) drawVaults(o Options) {
+	r := source(o.Seed, streamVaults)
+	if n := pick(r, 3, 3, 4); o.Regions == 0 {
+		s.founders, s.regions = regionNames[:n], regionNames[:n]
+	}
+	s.spec = topology.Spec{Kind: topology.Mesh}
+	if chance(r, 0.3) {
+		s.spec = drawSpec(r, len(s.regions))
+	}
+	for _, f := range []Fault{Volume, Corrupt, Members, Removals} {
+		s.faults[f] = false
+	}
+	s.faults[Residency] = !slices.Contains(o.Without, Residency)
+	s.faults[Cutting] = chance(r, 0.8) && !slices.Contains(o.Without, Cutting)
 }
 
 func (s *scenario) drawNetwork(r *rand.Rand) {
@@ -349,6 +372,10 @@ func (s *scenario) drawActions(o Options) {
 	r = source(o.Seed, streamRemovals+1)
 	for range 1 + r.IntN(4) {
 		all = append(all, action{at: between(r, 0, s.duration), fault: Removals, seed: r.Uint64()})
+	}
+	r = source(o.Seed, streamVaults+1)
+	for range 1 + r.IntN(2) {
+		all = append(all, action{at: between(r, s.duration/3, s.duration), fault: Vaults, seed: r.Uint64()})
 	}
 	for i := range all {
 		all[i].index = i

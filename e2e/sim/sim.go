@@ -236,7 +236,7 @@ func (w *world) start() {
 	for _, a := range w.sc.actions {
 		w.at(a.at, func() { w.perform(a) })
 	}
-	if !w.sc.faults[Rollback] && !w.sc.faults[Volume] {
+	if !w.sc.faults[Rollback] && !w.sc.faults[Volume] && !w.sc.faults[Vaults] {
 		return
 	}
 	for t := archiveEvery; t < w.sc.duration; t += archiveEvery {

@@ -47,6 +47,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
+var vaults = []sim.Fault{sim.Vaults}
+
 // regressions are seeds on which the simulation found a bug, with what it was.
 // Each bug is kept as a mutant too (mutants_test.go), since what a seed means
 // changes with the scenario.
@@ -112,6 +114,9 @@ var regressions = []struct {
 	{sim.Options{Seed: 19709}, "a store that was put back took bodies for lost that others had, since it had once written by itself"},
 	{sim.Options{Seed: 12333}, "two holders of a vault that were both behind the logs of the others gave up their copies for each other's; then they kept them, and stayed behind for good"},
 	{sim.Options{Seed: 13961}, "the only region with a copy of a vault was behind the log of one that does not hold it, and stayed behind for good"},
+	{sim.Options{Seed: 4637, With: vaults}, "a region whose copied documents had a change took its body for lost, as nobody had it in a log"},
+	{sim.Options{Seed: 4743, With: vaults}, "a copy that had passed a vault waited for a holder of the next, which its region does not hold"},
+	{sim.Options{Seed: 2542, With: vaults}, "of three holders with the same copies one waited for another to give an empty vault, and that for it to be done"},
 }
 
 // removals are seeds on which the simulation found bugs while regions came to be removed.

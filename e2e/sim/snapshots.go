@@ -28,6 +28,7 @@ func (n *node) committedCopy(fx core.Effects) bool {
 			w.fail("checkI01OneBody", "%s takes another body of %v out of a snapshot", n.name, l.Dot)
 			return false
 		}
+		n.checkLoss(c, l.Change)
 	}
 	if fx.Have.Len() == 0 && n.have.Len() > 0 {
 		n.beginsAnew()
