@@ -86,9 +86,10 @@ func (c *Core) claim() (a asideRecord, err error) {
 		c.contested = a.claim
 		return a, nil
 	}
-	by := a.claim.At(0).Replica
-	for r := range a.to.All() {
-		a.skip = a.skip.Join(c.yield(r, by))
+	for by := range a.claim.All() {
+		for r := range a.to.All() {
+			a.skip = a.skip.Join(c.yield(r, by))
+		}
 	}
 	c.contested, a.claim = crdt.Vector{}, crdt.Vector{}
 	c.putMeta(metaAside, a.encode())
@@ -112,26 +113,30 @@ func (c *Core) makeClaim(a *asideRecord) error {
 		if err := c.updateSystem(docs...); err != nil {
 			return err
 		}
-		a.claim = crdt.VectorOf(crdt.Dot{Replica: c.replica, Seq: c.have.Get(c.replica)})
+		a.claim = a.claim.With(crdt.Dot{Replica: c.replica, Seq: c.have.Get(c.replica)})
 	}
 	c.putMeta(metaAside, a.encode())
 	return nil
 }
 
-// unclaim takes a claim back that nobody will hear of, since it is not in what is kept of
-// this store's changes: its next replica is to claim the same. It reports whether there is one.
+// unclaim takes claims back that nobody will hear of, since they are not in what is kept of
+// this store's changes: its next replica is to claim the same. It reports whether there are such.
 func (c *Core) unclaim(a *asideRecord, kept crdt.Vector) bool {
-	if a.claim.Len() == 0 || kept.Covers(a.claim) {
-		return false
-	}
-	by := a.claim.At(0).Replica
-	for r, seq := range a.to.All() {
-		if slices.ContainsFunc(c.catalog.claims[r], func(x claimed) bool { return x.by == by }) {
-			a.pending = a.pending.With(crdt.Dot{Replica: r, Seq: seq})
+	var heard crdt.Vector
+	for by, seq := range a.claim.All() {
+		if d := (crdt.Dot{Replica: by, Seq: seq}); kept.Contains(d) {
+			heard = heard.With(d)
+			continue
+		}
+		for r, to := range a.to.All() {
+			if slices.ContainsFunc(c.catalog.claims[r], func(x claimed) bool { return x.by == by }) {
+				a.pending = a.pending.With(crdt.Dot{Replica: r, Seq: to})
+			}
 		}
 	}
-	a.claim = crdt.Vector{}
-	return true
+	taken := !heard.Equal(a.claim)
+	a.claim = heard
+	return taken
 }
 
 // rivals reports whether stores could come back that have what this one had set aside: those

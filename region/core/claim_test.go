@@ -246,3 +246,48 @@ func TestStoreComesBackWithWhatAnotherOneHasLost(t *testing.T) {
 		t.Errorf("3 is %d", got)
 	}
 }
+
+// A store leaves to another one what that had claimed before it, also if its own claim was made
+// before its region was removed again, with more that nobody else has.
+func TestStoreRemovedAgainLeavesToOthersWhatTheyHadClaimed(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d", "e")
+	w.run(3 * time.Second)
+	w.nodes["a"].write("things")
+	w.run(2 * time.Second)
+	b, d, e := w.nodes["b"], w.nodes["d"], w.nodes["e"]
+	for _, far := range []*node{d, e} {
+		for _, near := range []string{"a", "b", "c"} {
+			w.cut(w.nodes[near], far)
+		}
+	}
+	e.count(3)
+	w.run(2 * time.Second)
+	w.removed("d", "e")
+	w.takeBack("d", "e")
+	w.run(time.Second)
+	for _, n := range w.sorted() {
+		w.down[pairOf(n, b)] = true
+		w.unlink(n, b)
+		w.down[pairOf(n, e)] = n == b || n == d
+	}
+	w.rejoin(10)
+	if s := e.status(); s.Rebased.Left == 0 {
+		t.Fatalf("e did not wait: %+v", s.Rebased)
+	}
+	w.down[pairOf(b, d)] = false // that has not heard of the claim of e
+	w.rejoin(10)
+	if s := d.status(); s.Rebased.Left == 0 || d.fx.Writable != nil {
+		t.Fatalf("d has not come back and waited: %v, %+v", d.fx.Writable, s.Rebased)
+	}
+	w.cut(b, d)
+	d.put("1")
+	for _, n := range w.sorted() {
+		w.down[pairOf(n, b)], w.down[pairOf(n, e)] = n == d, n == d
+	}
+	w.rejoin(10)
+	w.removeAndTakeBack("d")
+	w.cameBack(2, d, e)
+	if got := w.nodes["a"].counted(); got != 3 {
+		t.Errorf("3 was brought in as %d", got)
+	}
+}

@@ -33,7 +33,7 @@ type asideRecord struct {
 	to      crdt.Vector // up to where, for those who come with the same (claim)
 	pending crdt.Vector // the part of it that is not claimed yet
 	skip    crdt.Vector // what another store had made anew before, or is to
-	claim   crdt.Vector // the change that claims it, until it is clear who else does
+	claim   crdt.Vector // the changes that claim it, one of each replica that this store was, until it is clear who else does
 }
 
 func (a *asideRecord) encode() (b []byte) {
