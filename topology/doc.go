@@ -39,6 +39,9 @@
 // price is that a region without any link is dialled by everybody; once it is
 // back it keeps the links of the shape, and the others are let go of.
 //
+// A region that passes nothing on, as it copies the documents of another, does not join pieces:
+// those that only it would join keep links of their own for that while.
+//
 // Besides these, pairs that are tied keep a link whatever the shape is.
 //
 // # Forwarding

@@ -47,8 +47,9 @@ func (g graph) both(h graph) graph {
 }
 
 // wish returns the links that the regions should keep, or try to. It does not
-// depend on who asks, so that both ends of a link agree about it.
-func wish(kind Kind, up graph) graph {
+// depend on who asks, so that both ends of a link agree about it. Idle regions pass
+// nothing on.
+func wish(kind Kind, up graph, idle []bool) graph {
 	n := len(up)
 	want := newGraph(n)
 	for i := range n {
@@ -64,14 +65,27 @@ func wish(kind Kind, up graph) graph {
 	// What joins the pieces must not count when they are told apart, or it
 	// would be dropped as soon as it is up.
 	joined := want.both(up)
+	busy := joined.without(idle)
 	for i := range n {
-		for j, d := range joined.distances(i) {
-			if d == unreachable {
+		near, past := joined.distances(i), busy.distances(i)
+		for j := range n {
+			if near[j] == unreachable || past[j] == unreachable && !idle[i] && !idle[j] {
 				want.add(i, j)
 			}
 		}
 	}
 	return want
+}
+
+// without returns the links that are not of some regions.
+func (g graph) without(idle []bool) graph {
+	left := newGraph(len(g))
+	for i, j := range pairs(len(g)) {
+		if g[i][j] && !idle[i] && !idle[j] {
+			left.add(i, j)
+		}
+	}
+	return left
 }
 
 // unreachable is the distance to where no path leads.

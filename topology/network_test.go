@@ -44,7 +44,7 @@ func (n network) plans(spec Spec, obs Observations) map[string]Plan {
 	plans := map[string]Plan{}
 	for _, name := range n.members {
 		if !n.dead[name] {
-			plans[name] = Make(name, n.members, spec, obs)
+			plans[name] = Make(name, n.members, spec, obs, nil)
 		}
 	}
 	return plans

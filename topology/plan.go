@@ -17,15 +17,20 @@ type Plan struct {
 type Tie [2]string
 
 // Make returns the plan of self. A self that is not a member gets the zero
-// plan; names in spec, obs and ties that are not members are passed over.
-func Make(self string, members []string, spec Spec, obs Observations, ties ...Tie) Plan {
+// plan; names in spec, obs, idle and ties that are not members are passed over. Idle are
+// the regions that pass nothing on for a while.
+func Make(self string, members []string, spec Spec, obs Observations, idle []string, ties ...Tie) Plan {
 	regions := spec.order(members)
 	me := slices.Index(regions, self)
 	if me < 0 {
 		return Plan{}
 	}
 	up := obs.graph(regions)
-	want := wish(spec.Kind, up)
+	rests := make([]bool, len(regions))
+	for i, name := range regions {
+		rests[i] = slices.Contains(idle, name)
+	}
+	want := wish(spec.Kind, up, rests)
 	for _, t := range ties {
 		if i, j := slices.Index(regions, t[0]), slices.Index(regions, t[1]); i >= 0 && j >= 0 && i != j {
 			want.add(i, j)

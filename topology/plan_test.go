@@ -133,7 +133,7 @@ func TestFirstPlanIsTheShape(t *testing.T) {
 		{star("gone"), "b", "a"},
 	}
 	for _, tt := range tests {
-		plan := Make(tt.self, members, tt.spec, nil)
+		plan := Make(tt.self, members, tt.spec, nil, nil)
 		if got := strings.Join(plan.Peers(), " "); got != tt.want {
 			t.Errorf("%+v: peers of %s: got %q, want %q", tt.spec, tt.self, got, tt.want)
 		}
@@ -232,17 +232,17 @@ func TestOwnObservationOverridesOldReports(t *testing.T) {
 	members := strings.Fields("a b c")
 	// b's report is older than its link with a.
 	obs := Observations{"a": {"b", "c"}, "b": {}, "c": {"a"}}
-	if !Make("a", members, Spec{}, obs).Forward("c", "b") {
+	if !Make("a", members, Spec{}, obs, nil).Forward("c", "b") {
 		t.Error("a hears b and does not pass on what b may miss")
 	}
 	// Others trust the report, and relay when they can.
 	obs = Observations{"a": {"b", "c"}, "b": {"c"}, "c": {"a", "b"}}
-	if !Make("c", members, Spec{}, obs).Forward("a", "b") {
+	if !Make("c", members, Spec{}, obs, nil).Forward("a", "b") {
 		t.Error("b says that it does not hear a, and c does not relay")
 	}
 	// What self does not hear is down, whatever the other end said once.
 	obs = Observations{"a": {"b"}, "b": {"a"}, "c": {"a"}}
-	if Make("a", members, Spec{}, obs).Forward("b", "c") {
+	if Make("a", members, Spec{}, obs, nil).Forward("b", "c") {
 		t.Error("a relays over a link that it does not hear")
 	}
 }
@@ -269,7 +269,7 @@ func TestStrays(t *testing.T) {
 }
 
 func TestNotAMember(t *testing.T) {
-	plan := Make("z", []string{"a", "b"}, Spec{}, nil)
+	plan := Make("z", []string{"a", "b"}, Spec{}, nil, nil)
 	if len(plan.Peers()) > 0 || plan.Dials("a") || plan.Forward("z", "a") || plan.Forward("a", "b") {
 		t.Errorf("got %+v, want the zero plan", plan)
 	}
@@ -292,8 +292,36 @@ func BenchmarkMake(b *testing.B) {
 		b.Run(string(spec.Kind), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Make(members[0], members, spec, obs)
+				Make(members[0], members, spec, obs, nil)
 			}
 		})
+	}
+}
+
+// A hub, or a neighbour in a ring, that passes nothing on is linked with as ever, and those that
+// it would join have links of their own.
+func TestIdleRegionDoesNotJoinPieces(t *testing.T) {
+	members := []string{"a", "b", "c", "d", "e"}
+	heard := Observations{}
+	for _, name := range members {
+		heard[name] = members
+	}
+	for name, tt := range map[string]struct {
+		spec Spec
+		idle []string
+		want map[string][]string
+	}{
+		"nobody":        {Spec{Kind: Star, Hub: "a"}, nil, map[string][]string{"a": {"b", "c", "d", "e"}, "c": {"a"}}},
+		"hub":           {Spec{Kind: Star, Hub: "a"}, []string{"a"}, map[string][]string{"a": {"b", "c", "d", "e"}, "c": {"a", "b", "d", "e"}}},
+		"hub and more":  {Spec{Kind: Star, Hub: "a"}, []string{"a", "b"}, map[string][]string{"b": {"a"}, "c": {"a", "d", "e"}}},
+		"leaf":          {Spec{Kind: Star, Hub: "a"}, []string{"b"}, map[string][]string{"b": {"a"}, "c": {"a"}}},
+		"one of a ring": {Spec{Kind: Ring}, []string{"b"}, map[string][]string{"a": {"b", "e"}, "c": {"b", "d"}}},
+		"two of a ring": {Spec{Kind: Ring}, []string{"b", "d"}, map[string][]string{"a": {"b", "c", "e"}, "c": {"a", "b", "d", "e"}, "d": {"c", "e"}}},
+	} {
+		for self, want := range tt.want {
+			if got := Make(self, members, tt.spec, heard, tt.idle).Peers(); !slices.Equal(got, want) {
+				t.Errorf("%s: %s links with %v, not %v", name, self, got, want)
+			}
+		}
 	}
 }

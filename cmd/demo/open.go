@@ -82,7 +82,7 @@ func (w *walk) ready(ctx context.Context) (bool, error) {
 
 // neighbours are the regions that one is linked with when all is well.
 func neighbours(kind topology.Kind, names []string, self string) []string {
-	return topology.Make(self, names, shape(kind, names), nil).Peers()
+	return topology.Make(self, names, shape(kind, names), nil, nil).Peers()
 }
 
 func starting(regions int) string {

@@ -116,6 +116,7 @@ var regressions = []struct {
 	{sim.Options{Seed: 13961}, "the only region with a copy of a vault was behind the log of one that does not hold it, and stayed behind for good"},
 	{sim.Options{Seed: 4637, With: vaults}, "a region whose copied documents had a change took its body for lost, as nobody had it in a log"},
 	{sim.Options{Seed: 4743, With: vaults}, "a copy that had passed a vault waited for a holder of the next, which its region does not hold"},
+	{sim.Options{Seed: 4542, With: vaults}, "two regions of a star lacked changes of each other, which the hub, that copied a snapshot, could not pass on, and waited for"},
 	{sim.Options{Seed: 2542, With: vaults}, "of three holders with the same copies one waited for another to give an empty vault, and that for it to be done"},
 }
 

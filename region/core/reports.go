@@ -188,16 +188,17 @@ func (c *Core) observe() {
 	if c.uptime >= c.cfg.Timing.DeadAfter || len(links) == len(c.peers) {
 		obs[c.cfg.Region] = links
 	}
-	if !c.sync.replan && maps.EqualFunc(obs, c.sync.observed, slices.Equal[[]string]) {
+	idle := c.idle()
+	if !c.sync.replan && slices.Equal(idle, c.sync.idle) && maps.EqualFunc(obs, c.sync.observed, slices.Equal[[]string]) {
 		return
 	}
 	if !slices.Equal(links, c.sync.links) {
 		c.sync.nextStatus = 0
 	}
-	c.sync.observed, c.sync.links, c.sync.replan = obs, links, false
+	c.sync.observed, c.sync.idle, c.sync.links, c.sync.replan = obs, idle, links, false
 	members := slices.DeleteFunc(slices.Clone(c.members), func(name string) bool { return slices.Contains(c.pending, name) })
 	c.sync.reachable, c.callbacks.stale = obs.Reachable(c.cfg.Region, members), true
-	c.sync.plan = topology.Make(c.cfg.Region, members, c.sync.spec, obs, c.ties()...)
+	c.sync.plan = topology.Make(c.cfg.Region, members, c.sync.spec, obs, idle, c.ties()...)
 	plan := c.sync.plan
 	c.fx.Plan, c.fx.Unheard = &plan, nil
 	if _, settled := obs[c.cfg.Region]; settled {
@@ -207,6 +208,19 @@ func (c *Core) observe() {
 			}
 		}
 	}
+}
+
+// idle are the regions that take a snapshot and pass nothing on until it is whole.
+func (c *Core) idle() (names []string) {
+	if c.copying() {
+		names = append(names, c.cfg.Region)
+	}
+	for _, name := range c.peerNames() {
+		if c.peers[name].report.Copying {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // sendStatus tells all peers what is known, at the end of a step in which that

@@ -84,6 +84,7 @@ type syncState struct {
 	spec     topology.Spec
 	plan     topology.Plan
 	observed topology.Observations
+	idle     []string // that pass nothing on
 	// reachable are the regions to which a path is known, this one included.
 	reachable []string
 	links     []string // the peers that are heard
