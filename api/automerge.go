@@ -15,7 +15,7 @@ import (
 // shows, for a document that begins a new one. Headers tell how much history
 // there is, of which automerge.MaxChanges and automerge.MaxOps are allowed.
 func (s *Server) exportDoc(x *exchange, r *http.Request) error {
-	collection, id, err := docParams(r)
+	collection, id, err := x.docParams(r)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *Server) exportDoc(x *exchange, r *http.Request) error {
 // importDoc answers POST of Automerge data: saved documents and changes, one
 // after the other. What the document has already is left out.
 func (s *Server) importDoc(x *exchange, r *http.Request) error {
-	collection, id, err := docParams(r)
+	collection, id, err := x.docParams(r)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ const cursorStart = "0"
 // getChanges answers with the changes behind a cursor, which is a token: as a page,
 // or as a feed that goes on as they happen.
 func (s *Server) getChanges(x *exchange, r *http.Request) error {
-	collection := pathParam(r, "collection")
+	collection := x.param(r, "collection")
 	q := parseQuery(r, "cursor", "limit", "types", "feed")
 	limit := q.count("limit", DefaultListLimit, MaxListLimit)
 	opts := value.Options{Types: q.flag("types")}

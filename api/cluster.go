@@ -100,15 +100,15 @@ func (s *Server) getFault(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f, ok := links[pathParam(r, "region")]
+	f, ok := links[x.param(r, "region")]
 	if !ok {
-		return noLink(r)
+		return x.noLink(r)
 	}
 	return x.answerJSON(r, http.StatusOK, f)
 }
 
-func noLink(r *http.Request) error {
-	return problemf(unknownRegion, "there is no link with a region %.80q; GET /v1/faults/links lists them", pathParam(r, "region"))
+func (x *exchange) noLink(r *http.Request) error {
+	return problemf(unknownRegion, "there is no link with a region %.80q; GET /v1/faults/links lists them", x.param(r, "region"))
 }
 
 func (s *Server) putFault(x *exchange, r *http.Request) error {
@@ -122,9 +122,9 @@ func (s *Server) putFault(x *exchange, r *http.Request) error {
 	if err := needJSON(r); err != nil {
 		return err
 	}
-	name := pathParam(r, "region")
+	name := x.param(r, "region")
 	if _, ok := links[name]; !ok {
-		return noLink(r)
+		return x.noLink(r)
 	}
 	body, err := readBody(r, MaxSettingsBytes)
 	if err != nil {

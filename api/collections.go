@@ -85,7 +85,7 @@ func (s *Server) getCollection(x *exchange, r *http.Request) error {
 	if err := x.await(r); err != nil {
 		return err
 	}
-	c, err := s.region.Collection(pathParam(r, "collection"))
+	c, err := s.region.Collection(x.param(r, "collection"))
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (s *Server) putCollection(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	name := pathParam(r, "collection")
+	name := x.param(r, "collection")
 	if err := x.goHolder(r, name); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (s *Server) deleteCollection(x *exchange, r *http.Request) error {
 	if err := x.await(r); err != nil {
 		return err
 	}
-	if err := x.wholeHome(r, pathParam(r, "collection")); err != nil {
+	if err := x.wholeHome(r, x.param(r, "collection")); err != nil {
 		return err
 	}
 	// Its documents are deleted first, which can take many changes: there is no
@@ -200,7 +200,7 @@ func (s *Server) deleteCollection(x *exchange, r *http.Request) error {
 	if err := errors.Join(conn.SetReadDeadline(time.Time{}), conn.SetWriteDeadline(time.Time{})); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	name, shares := pathParam(r, "collection"), time.Duration(0)
+	name, shares := x.param(r, "collection"), time.Duration(0)
 	if s.bounded(&core.Write{Docs: []core.DocWrite{{Collection: name}}}) {
 		leave, err := x.queue()
 		if err != nil {

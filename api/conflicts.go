@@ -240,7 +240,7 @@ type conflictNow struct {
 
 // getConflict answers GET /v1/conflicts/{conflict}.
 func (s *Server) getConflict(x *exchange, r *http.Request) error {
-	id, err := conflictParam(r)
+	id, err := x.conflictParam(r)
 	if err != nil {
 		return err
 	}
@@ -260,8 +260,8 @@ func (s *Server) getConflict(x *exchange, r *http.Request) error {
 	return x.answerJSON(r, http.StatusOK, explain(&d, opts))
 }
 
-func conflictParam(r *http.Request) (journal.ID, error) {
-	return journal.ParseID(pathParam(r, "conflict"))
+func (x *exchange) conflictParam(r *http.Request) (journal.ID, error) {
+	return journal.ParseID(x.param(r, "conflict"))
 }
 
 func explain(d *region.ConflictDetail, opts value.Options) conflictExplanation {
@@ -389,7 +389,7 @@ func policyMember(o *object) conflict.Resolver {
 
 // previewConflict answers POST /v1/conflicts/{conflict}/preview.
 func (s *Server) previewConflict(x *exchange, r *http.Request) error {
-	id, err := conflictParam(r)
+	id, err := x.conflictParam(r)
 	if err != nil {
 		return err
 	}
@@ -472,7 +472,7 @@ func (s *Server) previewConflicts(x *exchange, r *http.Request) error {
 // restoreConflict answers POST /v1/conflicts/{conflict}/restore: it writes a
 // version back, as a change like any other.
 func (s *Server) restoreConflict(x *exchange, r *http.Request) error {
-	id, err := conflictParam(r)
+	id, err := x.conflictParam(r)
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func sharedRendering(d *region.Document) *rendering {
 
 // readDoc reads the document of the path, once the request's token holds.
 func (s *Server) readDoc(x *exchange, r *http.Request) (d region.Document, opts value.Options, err error) {
-	collection, id, err := docParams(r)
+	collection, id, err := x.docParams(r)
 	if err != nil {
 		return d, opts, err
 	}
@@ -176,7 +176,7 @@ func policyAt(c *core.Collection, path string) string {
 
 // putDoc answers PUT of a document.
 func (s *Server) putDoc(x *exchange, r *http.Request) error {
-	collection, id, err := docParams(r)
+	collection, id, err := x.docParams(r)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (s *Server) parsePut(r *http.Request) (e crdt.Edit, err error) {
 
 // patchDoc answers PATCH of a document.
 func (s *Server) patchDoc(x *exchange, r *http.Request) error {
-	collection, id, err := docParams(r)
+	collection, id, err := x.docParams(r)
 	if err != nil {
 		return err
 	}
@@ -404,7 +404,7 @@ func (s *Server) answerReceipt(x *exchange, r *http.Request, receipt *core.Recei
 // createDoc answers POST of a document: it is written under a new id, from JSON
 // or from Automerge data.
 func (s *Server) createDoc(x *exchange, r *http.Request) error {
-	collection := pathParam(r, "collection")
+	collection := x.param(r, "collection")
 	edit, err := s.parseCreate(r)
 	if err != nil {
 		return err
@@ -441,7 +441,7 @@ func (s *Server) parseCreate(r *http.Request) (crdt.Edit, error) {
 
 // deleteDoc answers DELETE of a document.
 func (s *Server) deleteDoc(x *exchange, r *http.Request) error {
-	collection, id, err := docParams(r)
+	collection, id, err := x.docParams(r)
 	if err != nil {
 		return err
 	}

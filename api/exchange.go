@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/meridiandb/meridian/crdt"
 )
 
@@ -59,9 +61,10 @@ var (
 type exchange struct {
 	http.ResponseWriter
 	s      *Server
-	status int    // 0 until the header is written
-	route  string // the pattern that was matched
-	feed   bool   // it lasts until the client goes
+	status int          // 0 until the header is written
+	route  string       // the pattern that was matched
+	match  *chi.Context // and the parameters of the path
+	feed   bool         // it lasts until the client goes
 
 	// asked is the vector of the request's token; have, if known, is what the
 	// answer shows. The answer's token covers both, so that a client that keeps
@@ -85,7 +88,7 @@ type exchange struct {
 	fallback bool
 }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+var exchanges = sync.Pool{New: func() any { return &exchange{match: chi.NewRouteContext()} }}
 
 // saw notes the vector that the answer shows.
 func (x *exchange) saw(have crdt.Vector) { x.have, x.hasHave = have, true }
@@ -175,12 +178,12 @@ func (x *exchange) empty(r *http.Request, status int) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := exchanges.Get().(*exchange)
-	*x = exchange{ResponseWriter: w, s: s, cookie: cookieOf(r)}
+	*x = exchange{ResponseWriter: w, s: s, match: x.match, cookie: cookieOf(r)}
 	x.via, _ = r.Context().Value(forwardedKey{}).([]string)
 	x.holdBody(r)
 	defer func() { s.finish(x, r, start, recover()) }()
 	if isProbe(r) {
-		s.router.ServeHTTP(x, r)
+		s.route(x, r)
 		return
 	}
 	if s.tracer != nil {
@@ -198,7 +201,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(r, problemf(crossOrigin, "%v", err))
 		return
 	}
-	s.router.ServeHTTP(x, r)
+	s.route(x, r)
 }
 
 // isProbe tells requests that are answered however busy the region is.
@@ -228,6 +231,6 @@ func (s *Server) finish(x *exchange, r *http.Request, start time.Time, reason an
 			slog.Duration("took", took), slog.String("from", r.RemoteAddr))
 	}
 	x.releaseBody()
-	*x = exchange{}
+	*x = exchange{match: x.match}
 	exchanges.Put(x)
 }

@@ -163,7 +163,7 @@ func (s *Server) postHome(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ask := core.SetHome{Collection: pathParam(r, "collection"), Region: o.text("region"), Prefix: o.text("prefix"), Force: o.yes("force")}
+	ask := core.SetHome{Collection: x.param(r, "collection"), Region: o.text("region"), Prefix: o.text("prefix"), Force: o.yes("force")}
 	if ask.Region == "" {
 		o.fail(malformedRequest, "", `"region" is missing: which one is to be the home?`)
 	}

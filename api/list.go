@@ -10,7 +10,7 @@ import (
 
 // listDocs answers GET of a collection's documents.
 func (s *Server) listDocs(x *exchange, r *http.Request) error {
-	collection := pathParam(r, "collection")
+	collection := x.param(r, "collection")
 	q := parseQuery(r, "prefix", "limit", "cursor", "types", paramAt, paramFallback)
 	x.askFallback(&q)
 	prefix, limit := q.text("prefix"), q.count("limit", DefaultListLimit, MaxListLimit)

@@ -20,7 +20,7 @@ func (s *Server) postRegion(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ask := core.AddRegion{Region: pathParam(r, "region"), Address: o.text("address")}
+	ask := core.AddRegion{Region: x.param(r, "region"), Address: o.text("address")}
 	if err := o.done(); err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s *Server) postRegion(x *exchange, r *http.Request) error {
 // good, or tells how far that is.
 func (s *Server) deleteRegion(x *exchange, r *http.Request) error {
 	q := parseQuery(r, "force")
-	ask := core.RemoveRegion{Region: pathParam(r, "region"), Force: q.flag("force")}
+	ask := core.RemoveRegion{Region: x.param(r, "region"), Force: q.flag("force")}
 	if q.err != nil {
 		return q.err
 	}

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -84,9 +83,6 @@ func known(method string) bool {
 	}
 	return false
 }
-
-// routeOf is the pattern that a routed request matched.
-func routeOf(r *http.Request) string { return chi.RouteContext(r.Context()).RoutePattern() }
 
 // getMetrics answers in the formats of Prometheus.
 func (s *Server) getMetrics(x *exchange, r *http.Request) error {

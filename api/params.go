@@ -9,16 +9,14 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/go-chi/chi/v5"
-
 	"github.com/meridiandb/meridian/region/core"
 )
 
-// pathParam returns a segment of the path, decoded once. chi hands out segments
+// param returns a segment of the path, decoded once. chi hands out segments
 // of URL.RawPath if there is one and of URL.Path, which is decoded, if there is
 // none.
-func pathParam(r *http.Request, name string) string {
-	s := chi.URLParam(r, name)
+func (x *exchange) param(r *http.Request, name string) string {
+	s := x.match.URLParam(name)
 	if r.URL.RawPath == "" {
 		return s
 	}
@@ -30,8 +28,8 @@ func pathParam(r *http.Request, name string) string {
 }
 
 // docParams returns the collection and the id of a document's path.
-func docParams(r *http.Request) (collection, id string, err error) {
-	collection, id = pathParam(r, "collection"), pathParam(r, "id")
+func (x *exchange) docParams(r *http.Request) (collection, id string, err error) {
+	collection, id = x.param(r, "collection"), x.param(r, "id")
 	return collection, id, core.CheckID(id)
 }
 

@@ -310,7 +310,7 @@ func (s *Server) explainProblems(x *exchange, r *http.Request) error {
 		Retryable bool   `json:"retryable"`
 		Explain   string `json:"explanation"`
 	}
-	name := pathParam(r, "name")
+	name := x.param(r, "name")
 	var all []explained
 	for _, k := range kinds {
 		e := explained{k.uri(), k.status, k.title, k.retryable, k.explain}

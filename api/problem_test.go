@@ -245,7 +245,7 @@ func TestRoutesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range brokenServer(t, &broken{}, Config{}).router.Routes() {
+	for _, r := range brokenServer(t, &broken{}, Config{}).router.tree.Routes() {
 		for method := range r.Handlers {
 			if method == "HEAD" {
 				continue

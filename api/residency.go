@@ -17,7 +17,7 @@ import (
 // called where the collection is held.
 func heldHere(h handler) handler {
 	return func(x *exchange, r *http.Request) error {
-		if err := x.goHolder(r, pathParam(r, "collection")); err != nil {
+		if err := x.goHolder(r, x.param(r, "collection")); err != nil {
 			return err
 		}
 		return h(x, r)

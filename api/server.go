@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"sync/atomic"
 
-	"github.com/go-chi/chi/v5"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/net/netutil"
 
@@ -22,7 +21,7 @@ type Server struct {
 	log         *slog.Logger
 	region      Region
 	regionName  []string // as a header's value
-	router      chi.Router
+	router      *router
 	crossOrigin *http.CrossOriginProtection
 	listener    net.Listener
 	metrics     *metrics

@@ -33,11 +33,11 @@ func (s *Server) syncDocs(x *exchange, r *http.Request) error {
 	if err := s.crossOrigin.Check(asWrite); err != nil {
 		return problemf(crossOrigin, "%v", err)
 	}
-	c, err := s.region.Collection(pathParam(r, "collection"))
+	c, err := s.region.Collection(x.param(r, "collection"))
 	if err != nil {
 		return err
 	}
-	if err := x.streamedHere(pathParam(r, "collection")); err != nil {
+	if err := x.streamedHere(x.param(r, "collection")); err != nil {
 		return err
 	}
 	if c.Settings.Type != crdt.TypeAutomerge {

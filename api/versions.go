@@ -174,7 +174,7 @@ func (s *Server) settle(ctx context.Context, w *core.DocWrite) error {
 // resolveDoc answers POST …/resolve: a value, or a deletion, that covers the
 // versions that it names, of the document or of one field.
 func (s *Server) resolveDoc(x *exchange, r *http.Request) error {
-	collection, id, err := docParams(r)
+	collection, id, err := x.docParams(r)
 	if err != nil {
 		return err
 	}
