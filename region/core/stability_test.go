@@ -23,7 +23,8 @@ type cluster struct {
 	ids   byte
 	down  map[[2]string]bool // pairs without a link, in the order of names
 	keep  core.Retention     // of stores that are started
-	part  int                // where a message of a snapshot is cut
+	spec  topology.Spec
+	part  int // where a message of a snapshot is cut
 	// drops says which messages do not arrive, nil if all do.
 	drops func(from, to *node, m wire.Message) bool
 	// snapshots are those that were asked for, who of whom.
@@ -38,11 +39,12 @@ type node struct {
 	core    *core.Core
 	out     map[string][]wire.Message
 	fx      core.Effects
+	plan    topology.Plan
 	closed  []core.Close
 }
 
 func newCluster(t *testing.T, names ...string) *cluster {
-	w := &cluster{t: t, now: time.Unix(1e9, 0), nodes: map[string]*node{}, down: map[[2]string]bool{}, part: core.SnapshotBytes}
+	w := &cluster{t: t, now: time.Unix(1e9, 0), nodes: map[string]*node{}, spec: topology.Spec{Kind: topology.Mesh}, down: map[[2]string]bool{}, part: core.SnapshotBytes}
 	for _, name := range names {
 		w.add(name, names...)
 	}
@@ -66,7 +68,7 @@ func (n *node) start(st *memstore.Store) {
 func (n *node) startAs(st *memstore.Store, continuous bool) {
 	n.w.t.Helper()
 	c, err := core.New(core.Config{
-		Region: n.name, Cluster: "test", Members: n.members, Topology: topology.Spec{Kind: topology.Mesh},
+		Region: n.name, Cluster: "test", Members: n.members, Topology: n.w.spec,
 		NewReplica: func() crdt.ReplicaID {
 			n.w.ids++
 			return crdt.ReplicaID{15: n.w.ids}
@@ -141,6 +143,9 @@ func (n *node) step(events ...core.Event) {
 			}
 		}
 		n.closed = append(n.closed, fx.Closes...)
+		if fx.Plan != nil {
+			n.plan = *fx.Plan
+		}
 		n.fx, more = fx, fx.More
 	}
 }
