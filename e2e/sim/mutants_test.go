@@ -348,7 +348,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "make anew before another store has made what that builds on", pkg: "region/core",
-		old: "if c.leftTo = nil; c.awaits(&a) {", new: "if c.leftTo = nil; c.awaits(&a) && c.leftTo != nil {",
+		old: "if c.rebasing.leftTo = nil; c.awaits(&a) {", new: "if c.rebasing.leftTo = nil; c.awaits(&a) && c.rebasing.leftTo != nil {",
 		caught: "checkMadeAnew", with: sim.Removals,
 	},
 	{

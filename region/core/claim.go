@@ -70,8 +70,8 @@ func (c *Core) claim() (a asideRecord, err error) {
 	if a, err = c.asideRecord(); err != nil {
 		return a, err
 	}
-	if !c.claimed {
-		c.claimed = true
+	if !c.rebasing.claimed {
+		c.rebasing.claimed = true
 		if err := c.makeClaim(&a); err != nil {
 			return a, err
 		}
@@ -80,10 +80,10 @@ func (c *Core) claim() (a asideRecord, err error) {
 		return a, nil
 	}
 	if c.rivals() && !c.sync.stable.Covers(a.claim) {
-		if c.contested.Len() == 0 {
+		if c.rebasing.contested.Len() == 0 {
 			c.note(true, "other stores could bring in the same changes: that waits until all regions know that this one does", "regions", strings.Join(c.members, ", "))
 		}
-		c.contested = a.claim
+		c.rebasing.contested = a.claim
 		return a, nil
 	}
 	for by := range a.claim.All() {
@@ -91,7 +91,7 @@ func (c *Core) claim() (a asideRecord, err error) {
 			a.skip = a.skip.Join(c.yield(r, by))
 		}
 	}
-	c.contested, a.claim = crdt.Vector{}, crdt.Vector{}
+	c.rebasing.contested, a.claim = crdt.Vector{}, crdt.Vector{}
 	c.putMeta(metaAside, a.encode())
 	return a, nil
 }
@@ -183,13 +183,13 @@ func (c *Core) awaits(a *asideRecord) bool {
 // endClaims says that what was claimed for this region is made anew, by whichever of its replicas,
 // once nothing of it is left: also if a store was lost that had it.
 func (c *Core) endClaims() error {
-	if left := c.aside > 0 && !c.stalled; left || c.unclaimed == c.catalog || c.waitsForShares() {
+	if left := c.rebasing.left > 0 && !c.rebasing.stalled; left || c.rebasing.unclaimed == c.catalog || c.waitsForShares() {
 		return nil
 	}
 	if ready := c.writable() == nil; c.boot.phase != bootNone || !c.synced || !c.announced || !ready {
 		return nil
 	}
-	c.unclaimed = c.catalog
+	c.rebasing.unclaimed = c.catalog
 	var docs []systemDoc
 	for r, claims := range c.catalog.claims {
 		for _, x := range claims {

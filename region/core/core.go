@@ -2,7 +2,6 @@ package core
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -75,9 +74,6 @@ func (e *BadChangeError) Error() string {
 
 func (e *BadChangeError) Unwrap() error { return e.Err }
 
-// metaCore is the store's record of the core: replica, clock, vector.
-const metaCore = "core"
-
 // Core is the state machine of one region. Not safe for concurrent use.
 type Core struct {
 	cfg    Config
@@ -111,30 +107,8 @@ type Core struct {
 	contact bool // a peer has greeted since the start
 	// stranger is the peer that does not know this region as a member, until one does.
 	stranger string
-	// turned is what a peer told last that goes on without this region, nil if none did:
-	// it holds until this is a new replica, or knows that the region was added again.
-	turned *wire.Removed
-	// completed says that a change that is being applied completes a removal.
-	completed bool
-	// givenUp are regions that are not waited for, and the incarnation that each was then.
-	givenUp map[string]uint64
 	// noted is what was last noted of peers, by name, of what is found with each link.
 	noted map[string]string
-	// aside is how many changes of documents are set aside, to be made anew, claimed whether
-	// that is written down.
-	aside   int
-	claimed bool
-	// contested is the claim, as long as others could have made the same.
-	contested crdt.Vector
-	// leftTo is the catalog as long as others have to make something anew first, unclaimed that
-	// in which this region has no claim that is to be ended.
-	leftTo, unclaimed *Catalog
-	// postponed are documents that cannot be made anew for now, true for those that wait
-	// for shares of bounded counters; stalled says
-	// that they are all that is left.
-	postponed map[store.DocKey]bool
-	stalled   bool
-	rebased   Rebased
 	// unmet is, if not 0, the first change that this replica made in a process
 	// that had met no peer before, until all are known to hold it.
 	unmet uint64
@@ -151,6 +125,9 @@ type Core struct {
 	trim    trimQueue
 	cut     logCut
 	boot    bootstrap
+
+	removing removing
+	rebasing rebasing
 
 	digests *digests.Table
 	compare comparer
@@ -213,9 +190,9 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		sync:    newSyncState(cfg.Topology),
 		claims:  map[string]crdt.ReplicaID{},
 
-		postponed: map[store.DocKey]bool{},
-		noted:     map[string]string{},
-		givenUp:   map[string]uint64{},
+		noted:    map[string]string{},
+		removing: removing{givenUp: map[string]uint64{}},
+		rebasing: rebasing{postponed: map[store.DocKey]bool{}},
 
 		losses: map[loss]bool{},
 
@@ -264,63 +241,12 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		}
 		c.boot.from = c.boot.bytes
 	}
-	if c.aside, err = c.countAside(); err != nil {
+	if c.rebasing.left, err = c.countAside(); err != nil {
 		return nil, err
 	}
 	err = c.loadCatalog()
 	c.regroup()
 	return c, err
-}
-
-const metaFormat = 2
-
-// How a replica stands in the core's record; 0 is neither.
-const (
-	metaSynced  = 1
-	metaFounder = 2
-)
-
-// Sizes to make room for: the core's record but for its vector, and the most of a dot.
-const (
-	metaSize = 64
-	dotSize  = 26
-)
-
-func (c *Core) encodeMeta() []byte {
-	b := make([]byte, 0, metaSize+dotSize*c.have.Len())
-	b = append(append(b, metaFormat), c.replica[:]...)
-	switch {
-	case c.synced:
-		b = append(b, metaSynced)
-	case c.founder:
-		b = append(b, metaFounder)
-	default:
-		b = append(b, 0)
-	}
-	b = binary.AppendUvarint(b, uint64(c.clock.Last()))
-	b = binary.AppendUvarint(b, uint64(c.forgotten))
-	b, _ = c.have.AppendBinary(b)
-	b, _ = c.cut.vector.AppendBinary(b)
-	b = binary.AppendUvarint(b, c.unmet)
-	return append(b, byte(c.boot.phase))
-}
-
-func (c *Core) decodeMeta(b []byte) error {
-	r := crdt.NewReader(b)
-	if f := r.Byte(); f != metaFormat {
-		return fmt.Errorf("%w: format %d is not known here", crdt.ErrCorrupt, f)
-	}
-	c.replica = r.Replica()
-	standing := r.Byte()
-	c.synced, c.founder = standing == metaSynced, standing == metaFounder
-	c.clock = crdt.NewClock(c.cfg.MaxSkew, crdt.Stamp(r.Uvarint()))
-	c.forgotten = crdt.Stamp(r.Uvarint())
-	c.have = r.Vector()
-	c.cut.vector = r.Vector()
-	c.unmet = r.Uvarint()
-	c.boot.phase = bootPhase(r.Byte())
-	c.announced = c.have.Get(c.replica) > 0
-	return r.Done()
 }
 
 // Have is what the region holds.
@@ -579,8 +505,8 @@ func (c *Core) commit(ch *crdt.Change, encoded []byte, from string) error {
 	c.have = c.have.With(ch.Dot)
 	c.batch.Log = append(c.batch.Log, store.LogPut{Dot: ch.Dot, Chain: chain, Change: encoded})
 	c.out = append(c.out, outgoing{dot: ch.Dot, bytes: encoded, from: from, residency: ch.Residency})
-	if c.completed {
-		c.completed = false
+	if c.removing.completed {
+		c.removing.completed = false
 		if err := c.leaveUnknown(ch); err != nil {
 			return err
 		}

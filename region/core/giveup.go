@@ -29,7 +29,7 @@ func (c *Core) giveUp(ask RemoveRegion, why error) (RemovalReceipt, error) {
 	}
 	i := c.incarnationOf(ask.Region)
 	if !c.isGivenUp(ask.Region) {
-		c.givenUp[ask.Region] = i
+		c.removing.givenUp[ask.Region] = i
 		c.note(true, "a region is given up: what only it has is not waited for", "region", ask.Region)
 	}
 	r := Removal{Region: ask.Region, Incarnation: i, By: c.cfg.Region, Forced: true}
@@ -43,7 +43,7 @@ func (c *Core) incarnationOf(name string) uint64 {
 
 // isGivenUp reports whether a region is given up. Others may have removed the one that is, and
 // added it again.
-func (c *Core) isGivenUp(name string) bool { return c.givenUp[name] == c.incarnationOf(name) }
+func (c *Core) isGivenUp(name string) bool { return c.removing.givenUp[name] == c.incarnationOf(name) }
 
 // gone reports whether a region is given up and not heard.
 func (c *Core) gone(name string) bool { return c.isGivenUp(name) && !c.within(c.peers[name]) }
@@ -65,7 +65,7 @@ func (c *Core) expects() bool {
 
 // removeGivenUp asks to remove what was given up, once this region takes writes.
 func (c *Core) removeGivenUp() error {
-	if len(c.givenUp) == 0 {
+	if len(c.removing.givenUp) == 0 {
 		return nil
 	}
 	if may := c.mayWrite() == nil; !may {
@@ -73,7 +73,7 @@ func (c *Core) removeGivenUp() error {
 	}
 	for _, name := range c.peerNames() {
 		still := c.isGivenUp(name)
-		delete(c.givenUp, name)
+		delete(c.removing.givenUp, name)
 		if !still {
 			continue
 		}

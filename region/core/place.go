@@ -123,7 +123,7 @@ func (c *Core) placeFields(d *oldDoc, col *Collection, e *entry, view, before cr
 	}
 	for _, b := range besides {
 		for _, v := range b.versions {
-			c.rebased.Conflicts++
+			c.rebasing.counts.Conflicts++
 			edit := crdt.Edit{Kind: crdt.EditResolve, Path: b.path, Value: v.Value, Covers: b.covers, Beside: true}
 			if err := c.placeEdit(d, col, e, edit, b.sees); err != nil {
 				return err
@@ -236,7 +236,7 @@ func (c *Core) placeVersions(d *oldDoc, col *Collection, e *entry, merged crdt.S
 		if before.Exists {
 			edit = crdt.Edit{Kind: crdt.EditResolve, Value: v.Value, Covers: covers, Beside: true}
 			if len(covers) < len(e.state.Heads().Dots()) {
-				c.rebased.Conflicts++
+				c.rebasing.counts.Conflicts++
 			}
 		}
 		if err := c.placeEdit(d, col, e, edit, seesAll); err != nil {
@@ -336,7 +336,7 @@ func (c *Core) placeEdit(d *oldDoc, col *Collection, e *entry, edit crdt.Edit, s
 	if err != nil {
 		return err
 	}
-	c.rebased.Documents++
+	c.rebasing.counts.Documents++
 	return c.commitOwn(ch, encoded)
 }
 

@@ -70,7 +70,7 @@ func (c *Core) putAside(d *oldDoc, was *Collection, why error) error {
 	if err != nil {
 		return c.stuck(d, err)
 	}
-	c.rebased.SetAside++
+	c.rebasing.counts.SetAside++
 	return nil
 }
 

@@ -32,6 +32,24 @@ var (
 	errDeleted = fmt.Errorf("%w: it was deleted elsewhere, and deletions win", errUnplaced)
 )
 
+// rebasing is how far that is.
+type rebasing struct {
+	// left is how many changes of documents are set aside, to be made anew, claimed whether
+	// that is written down.
+	left    int
+	claimed bool
+	// contested is the claim, as long as others could have made the same.
+	contested crdt.Vector
+	// leftTo is the catalog as long as others have to make something anew first, unclaimed that
+	// in which this region has no claim that is to be ended.
+	leftTo, unclaimed *Catalog
+	// postponed are documents that cannot be made anew for now, true for those that wait
+	// for shares of bounded counters; stalled says that they are all that is left.
+	postponed map[store.DocKey]bool
+	stalled   bool
+	counts    Rebased
+}
+
 // An oldDoc is a document with the changes of it that were set aside.
 type oldDoc struct {
 	key     store.DocKey
@@ -50,15 +68,15 @@ func (d *oldDoc) mutation(i int) *crdt.Mutation { return &d.changes[i].Mutations
 
 // rebases reports whether there is something to be made anew, and it can be.
 func (c *Core) rebases() bool {
-	return c.aside > 0 && c.boot.phase == bootNone && c.synced && c.announced && c.writable() == nil &&
-		(c.contested.Len() == 0 || c.sync.stable.Covers(c.contested)) && c.leftTo != c.catalog &&
-		(!c.stalled || c.succeeds() && c.waitsForShares())
+	return c.rebasing.left > 0 && c.boot.phase == bootNone && c.synced && c.announced && c.writable() == nil &&
+		(c.rebasing.contested.Len() == 0 || c.sync.stable.Covers(c.rebasing.contested)) && c.rebasing.leftTo != c.catalog &&
+		(!c.rebasing.stalled || c.succeeds() && c.waitsForShares())
 }
 
 // waitsForShares reports whether there are documents that wait for this replica to have its
 // region's shares of bounded counters.
 func (c *Core) waitsForShares() bool {
-	return slices.Contains(slices.Collect(maps.Values(c.postponed)), true)
+	return slices.Contains(slices.Collect(maps.Values(c.rebasing.postponed)), true)
 }
 
 // succeeds reports whether this replica has what its region's earlier ones had of bounded
@@ -71,28 +89,28 @@ func (c *Core) rebase() error {
 		return c.endClaims()
 	}
 	a, err := c.claim()
-	if err != nil || c.contested.Len() > 0 {
+	if err != nil || c.rebasing.contested.Len() > 0 {
 		return err
 	}
-	if c.leftTo = nil; c.awaits(&a) {
-		c.leftTo = c.catalog
+	if c.rebasing.leftTo = nil; c.awaits(&a) {
+		c.rebasing.leftTo = c.catalog
 		return nil
 	}
 	if c.succeeds() {
-		maps.DeleteFunc(c.postponed, func(_ store.DocKey, forShares bool) bool { return forShares })
-		c.stalled = false
+		maps.DeleteFunc(c.rebasing.postponed, func(_ store.DocKey, forShares bool) bool { return forShares })
+		c.rebasing.stalled = false
 	}
-	for c.aside > 0 && c.room() {
+	for c.rebasing.left > 0 && c.room() {
 		d, err := c.nextAside()
 		if err != nil {
 			return err
 		}
-		if d == nil && len(c.postponed) > 0 {
-			c.stalled = true
+		if d == nil && len(c.rebasing.postponed) > 0 {
+			c.rebasing.stalled = true
 			return nil
 		}
 		if d == nil {
-			c.aside = 0
+			c.rebasing.left = 0
 			break
 		}
 		all := len(d.changes)
@@ -100,19 +118,19 @@ func (c *Core) rebase() error {
 		if len(d.changes) > 0 {
 			err := c.bringIn(d)
 			if later := errors.Is(err, errLater); later || errors.Is(err, errStuck) {
-				c.postponed[d.key] = later
+				c.rebasing.postponed[d.key] = later
 				continue
 			}
 			if err != nil {
 				return err
 			}
 		}
-		c.aside = max(0, c.aside-all)
+		c.rebasing.left = max(0, c.rebasing.left-all)
 		for _, name := range d.names {
 			c.putMeta(name, nil)
 		}
 	}
-	if c.aside == 0 {
+	if c.rebasing.left == 0 {
 		c.putMeta(metaAside, nil)
 		for r, err := range c.reader.MetaRange(asideStatePrefix, "") {
 			if err != nil {
@@ -120,8 +138,8 @@ func (c *Core) rebase() error {
 			}
 			c.putMeta(r.Name, nil) // of collections
 		}
-		c.note(false, "all that this region had written and no other had is brought in", "documents", c.rebased.Documents,
-			"conflicts", c.rebased.Conflicts, "set_aside", c.rebased.SetAside)
+		c.note(false, "all that this region had written and no other had is brought in", "documents", c.rebasing.counts.Documents,
+			"conflicts", c.rebasing.counts.Conflicts, "set_aside", c.rebasing.counts.SetAside)
 	}
 	return nil
 }
@@ -154,7 +172,7 @@ func (c *Core) nextAside() (*oldDoc, error) {
 			if err != nil {
 				return nil, storeError(err)
 			}
-			if _, later := c.postponed[key]; later {
+			if _, later := c.rebasing.postponed[key]; later {
 				continue
 			}
 			if len(d.changes) > 0 && key != d.key {

@@ -341,7 +341,7 @@ func (c *Core) beginAnew() error {
 	c.fx.Sends, c.fx.Streams = nil, nil // of what this was
 	c.rebirth(c.cfg.NewReplica())
 	c.have, c.unmet, c.met = crdt.Vector{}, 0, false
-	c.suspect, c.turned = "", nil
+	c.suspect, c.removing.turned = "", nil
 	c.sync.stable, c.sync.held, c.sync.fetch, c.sync.samples = crdt.Vector{}, crdt.Vector{}, crdt.Vector{}, nil
 	c.cut.marks = nil
 	clear(c.chains)
@@ -351,9 +351,9 @@ func (c *Core) beginAnew() error {
 	if err != nil {
 		return err
 	}
-	c.aside, c.claimed = n+len(slices.Collect(asideNames(c.batch))), false
-	c.contested, c.stalled = crdt.Vector{}, false
-	clear(c.postponed)
+	c.rebasing.left, c.rebasing.claimed = n+len(slices.Collect(asideNames(c.batch))), false
+	c.rebasing.contested, c.rebasing.stalled = crdt.Vector{}, false
+	clear(c.rebasing.postponed)
 	c.note(false, "this region has nothing of its own any more and takes a snapshot", "replica", c.replica)
 	return nil
 }

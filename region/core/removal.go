@@ -107,6 +107,17 @@ type RemovalReceipt struct {
 	Have    crdt.Vector
 }
 
+// removing is what this region knows of removals beside the catalog.
+type removing struct {
+	// turned is what a peer told last that goes on without this region, nil if none did:
+	// it holds until this is a new replica, or knows that the region was added again.
+	turned *wire.Removed
+	// completed says that a change that is being applied completes a removal.
+	completed bool
+	// givenUp are regions that are not waited for, and the incarnation that each was then.
+	givenUp map[string]uint64
+}
+
 // An incarnation names a member at a time.
 type incarnation struct {
 	region string
@@ -248,7 +259,7 @@ func (c *Core) goneChanged(id string, doc []byte, heads []crdt.Dot) error {
 	if known || c.boot.phase != bootNone {
 		return nil // it may have been added again, in what is still to be copied
 	}
-	c.completed = true
+	c.removing.completed = true
 	for _, r := range c.inbox.replicas() {
 		if c.catalog.Region(r) == i.region {
 			c.inbox.drop(r)

@@ -283,8 +283,8 @@ func (c *Core) status() Status {
 	if err := c.removedError(); err != nil {
 		s.Removed = err.Error()
 	}
-	s.Rebased = c.rebased
-	s.Rebased.Left = c.aside
+	s.Rebased = c.rebasing.counts
+	s.Rebased.Left = c.rebasing.left
 	for _, d := range c.repair.damages() {
 		s.Damaged = append(s.Damaged, d.Damage)
 	}

@@ -125,9 +125,9 @@ func (c *Core) removedError() error {
 	if r, ok := c.catalog.Removing(c.cfg.Region); ok {
 		return fmt.Errorf("%w: %s is removed, as asked of %s; other regions take its requests", ErrRemoved, c.cfg.Region, r.By)
 	}
-	if c.turned != nil && !c.knowsBetter(c.turned) {
+	if c.removing.turned != nil && !c.knowsBetter(c.removing.turned) {
 		return fmt.Errorf("%w: %s; what this region wrote and no other has is kept, and is written anew when it is added again: meridian region add %s --address HOST:PORT",
-			ErrRemoved, c.turned.Reason, c.cfg.Region)
+			ErrRemoved, c.removing.turned.Reason, c.cfg.Region)
 	}
 	return nil
 }
@@ -139,10 +139,10 @@ func (c *Core) receiveRemoved(p *peer, m wire.Removed) error {
 	if c.knowsBetter(&m) {
 		return nil
 	}
-	if c.turned == nil || c.turned.Added != m.Added {
+	if c.removing.turned == nil || c.removing.turned.Added != m.Added {
 		c.note(true, "this region was removed from the cluster", "peer", p.name, "reason", m.Reason, "added", m.Added)
 	}
-	c.turned = &m
+	c.removing.turned = &m
 	// Who goes on without this region knows all replicas that anybody knew there, and will
 	// begin with none whose writer did not know of the removal: and none that is held here did.
 	known := c.catalog.removals[incarnation{c.cfg.Region, m.Incarnation}].Done
