@@ -6,11 +6,14 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/conflict"
+	"github.com/meridiandb/meridian/conflict/journal"
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
 	"github.com/meridiandb/meridian/region/core"
+	"github.com/meridiandb/meridian/region/core/conflictlog"
 	"github.com/meridiandb/meridian/region/memstore"
 	"github.com/meridiandb/meridian/region/store"
+	"github.com/meridiandb/meridian/transport/wire"
 )
 
 func (n *node) put(id string) {
@@ -289,5 +292,66 @@ func TestStoreRemovedAgainLeavesToOthersWhatTheyHadClaimed(t *testing.T) {
 	w.cameBack(2, d, e)
 	if got := w.nodes["a"].counted(); got != 3 {
 		t.Errorf("3 was brought in as %d", got)
+	}
+}
+
+// What a deletion had overruled before its region was removed is not brought in, also if another
+// store has the same and had not heard of the deletion. It is in the conflict log of who had.
+func TestStoreLeavesWhatADeletionHadOverruled(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d", "e")
+	w.run(3 * time.Second)
+	a, d, e := w.nodes["a"], w.nodes["d"], w.nodes["e"]
+	s := core.DefaultSettings()
+	s.Delete = crdt.DeleteWins
+	if rep := a.ask(core.PutCollection{Name: "things", Settings: s}); rep.Err != nil {
+		t.Fatal(rep.Err)
+	}
+	a.put("1")
+	w.run(2 * time.Second)
+	for _, far := range []*node{d, e} {
+		for _, near := range []string{"a", "b", "c"} {
+			w.cut(w.nodes[near], far)
+		}
+	}
+	d.put("1")
+	w.run(2 * time.Second)
+	if !e.core.Have().Covers(d.core.Have()) {
+		t.Fatalf("e has %v, d %v", e.core.Have(), d.core.Have())
+	}
+	w.cut(d, e)
+	a.deleteThing("1")
+	w.drops = func(from, _ *node, m wire.Message) bool { return from == d && isLog(m) }
+	w.mend(a, d)
+	w.runUntil("the deletion in d", func() bool { return d.core.Have().Covers(a.core.Have()) })
+	w.cut(a, d)
+	w.drops = nil
+	w.removed("d", "e")
+	clear(w.down)
+	for _, n := range w.sorted() {
+		w.down[pairOf(n, e)] = true
+	}
+	w.takeBack("d", "e")
+	w.rejoin(10)
+	clear(w.down)
+	w.rejoin(40)
+	w.cameBack(0, d, e)
+	for _, n := range []*node{d, e} {
+		if s := n.status(); s.Rebased.SetAside != 0 {
+			t.Errorf("%s has set aside what a deletion had overruled: %+v", n.name, s.Rebased)
+		}
+	}
+	records, _, err := conflictlog.List(d.st.Snapshot(), conflictlog.Filter{}, 0, 10)
+	if err != nil || !slices.ContainsFunc(records, func(r *journal.Record) bool {
+		return r.Kind == journal.Overruled && r.Document == "1"
+	}) {
+		t.Errorf("the conflict log of d has %+v, %v", records, err)
+	}
+}
+
+func (n *node) deleteThing(id string) {
+	n.w.t.Helper()
+	edit := crdt.Edit{Kind: crdt.EditDelete}
+	if rep := n.ask(core.Write{Docs: []core.DocWrite{{Collection: "things", ID: id, Edit: edit}}}); rep.Err != nil {
+		n.w.t.Fatalf("%s: %v", n.name, rep.Err)
 	}
 }
