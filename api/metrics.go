@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,21 @@ const (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+
+	mu sync.RWMutex
+	// answers are what was counted before, so that labels are not looked up for each request.
+	answers map[answered]counters
+}
+
+// An answered request is one of as many as there are values of the labels.
+type answered struct {
+	method, route string
+	status        int
+}
+
+type counters struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
 }
 
 // noRouteLabel is the route of requests that have none.
@@ -36,6 +52,7 @@ func newMetrics() *metrics {
 			Name: "meridian_http_request_duration_seconds", Help: "From the headers of a request to the end of its answer. Feeds are left out.",
 			Buckets: prometheus.ExponentialBuckets(250e-6, 2, 16),
 		}, []string{"method", "route"}),
+		answers: map[answered]counters{},
 	}
 }
 
@@ -70,10 +87,27 @@ func (m *metrics) observe(x *exchange, r *http.Request, took time.Duration) {
 	if route == "" {
 		route = noRouteLabel
 	}
-	m.requests.WithLabelValues(method, route, strconv.Itoa(x.status)).Inc()
-	if !x.feed {
-		m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+	if x.feed {
+		m.requests.WithLabelValues(method, route, strconv.Itoa(x.status)).Inc()
+		return
 	}
+	c := m.of(answered{method, route, x.status})
+	c.requests.Inc()
+	c.seconds.Observe(took.Seconds())
+}
+
+func (m *metrics) of(a answered) counters {
+	m.mu.RLock()
+	c, ok := m.answers[a]
+	m.mu.RUnlock()
+	if ok {
+		return c
+	}
+	c = counters{m.requests.WithLabelValues(a.method, a.route, strconv.Itoa(a.status)), m.seconds.WithLabelValues(a.method, a.route)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.answers[a] = c
+	return c
 }
 
 func known(method string) bool {

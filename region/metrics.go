@@ -28,7 +28,7 @@ type metrics struct {
 	resent, resentBytes    *prometheus.CounterVec
 	forwarded, served      *prometheus.CounterVec
 
-	collections labels
+	collections collectionCounters
 	links       linkTotals
 }
 
@@ -79,6 +79,7 @@ func newMetrics() *metrics {
 		resentBytes:   counters("meridian_resent_bytes_total", "Bytes of the changes sent from the log, uncompressed.", "peer"),
 		forwarded:     counters("meridian_forwarded_requests_total", "Requests that were to be answered by another region.", "peer", "outcome"),
 		served:        counters("meridian_forwarded_served_total", "Requests that another region forwarded, and whether they were answered.", "peer", "outcome"),
+		collections:   collectionCounters{names: map[string]struct{}{}, known: map[documentLabels]documentCounters{}},
 		links:         linkTotals{peers: map[string]*linkTotal{}},
 	}
 }
@@ -90,11 +91,18 @@ func (m *metrics) all() []prometheus.Collector {
 	}
 }
 
-// labels bounds the values of a label that users choose.
-type labels struct {
-	mu   sync.RWMutex
-	seen map[string]struct{}
+// collectionCounters are those of documents, by collection. They bound the values
+// of a label that users choose, and are kept so that labels are not looked up for
+// each request.
+type collectionCounters struct {
+	mu    sync.RWMutex
+	names map[string]struct{}
+	known map[documentLabels]documentCounters
 }
+
+type documentLabels struct{ collection, policy string }
+
+type documentCounters struct{ writes, reads prometheus.Counter }
 
 // MaxLabelledCollections bounds the collections that are counted apart; those
 // beyond are counted together under OtherCollections.
@@ -103,32 +111,42 @@ const (
 	OtherCollections       = "(others)"
 )
 
-func (l *labels) of(name string) string {
-	l.mu.RLock()
-	_, known := l.seen[name]
-	full := len(l.seen) >= MaxLabelledCollections
-	l.mu.RUnlock()
+// documents are the counters of a collection.
+func (m *metrics) documents(c *core.Collection) documentCounters {
+	l := documentLabels{c.Name, conflict.Name(c.Settings.Policy)}
+	m.collections.mu.RLock()
+	d, ok := m.collections.known[l]
+	full := len(m.collections.names) >= MaxLabelledCollections
+	_, named := m.collections.names[l.collection]
+	m.collections.mu.RUnlock()
 	switch {
-	case known:
-		return name
-	case full:
-		return OtherCollections
+	case ok:
+		return d
+	case full && !named:
+		return m.labelled(documentLabels{OtherCollections, l.policy})
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.seen == nil {
-		l.seen = map[string]struct{}{}
+	return m.remember(l)
+}
+
+func (m *metrics) remember(l documentLabels) documentCounters {
+	c := &m.collections
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, named := c.names[l.collection]; !named && len(c.names) >= MaxLabelledCollections {
+		return m.labelled(documentLabels{OtherCollections, l.policy})
 	}
-	if len(l.seen) >= MaxLabelledCollections {
-		return OtherCollections
-	}
-	l.seen[name] = struct{}{}
-	return name
+	d := m.labelled(l)
+	c.names[l.collection], c.known[l] = struct{}{}, d
+	return d
+}
+
+func (m *metrics) labelled(l documentLabels) documentCounters {
+	return documentCounters{m.writes.WithLabelValues(l.collection, l.policy), m.reads.WithLabelValues(l.collection, l.policy)}
 }
 
 func (m *metrics) read(c *core.Collection, documents int) {
 	if documents > 0 {
-		m.reads.WithLabelValues(m.collections.of(c.Name), conflict.Name(c.Settings.Policy)).Add(float64(documents))
+		m.documents(c).reads.Add(float64(documents))
 	}
 }
 
@@ -140,8 +158,7 @@ func (m *metrics) wrote(start time.Time, r *core.Receipt, err error) {
 	}
 	m.writeSeconds.Observe(time.Since(start).Seconds())
 	for i := range r.Docs {
-		c := r.Docs[i].Collection
-		m.writes.WithLabelValues(m.collections.of(c.Name), conflict.Name(c.Settings.Policy)).Inc()
+		m.documents(r.Docs[i].Collection).writes.Inc()
 	}
 }
 
