@@ -65,6 +65,41 @@ func TestI12_ASnapshotIsTakenIfTheLogStaysAway(t *testing.T) {
 	}
 }
 
+// Nor is a removed region that asks again and again to be let in.
+func TestI12_ASnapshotIsTakenThoughARemovedRegionAsks(t *testing.T) {
+	w := newCluster(t)
+	w.keep = core.Retention{Changes: 1}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w.add(name, "a", "b", "c", "d")
+	}
+	a, b, c, d := w.nodes["a"], w.nodes["b"], w.nodes["c"], w.nodes["d"]
+	w.run(3 * time.Second)
+	w.removed("d")
+	w.run(3 * time.Second)
+	image := c.st.Clone()
+	for i := range 5 {
+		a.write(fmt.Sprint("x", i))
+		c.write(fmt.Sprint("y", i))
+		w.run(time.Second)
+	}
+	for _, o := range []*node{a, b} {
+		w.unlink(c, o)
+	}
+	c.start(image)
+	w.down[pairOf(a, d)], w.down[pairOf(b, d)], w.down[pairOf(c, d)] = false, false, false
+	w.link(b, c)
+	w.link(a, c)
+	for range 100 {
+		w.unlink(c, d)
+		c.step(core.LinkUp{Peer: "d"})
+		d.step(core.LinkUp{Peer: "c"})
+		w.run(time.Second / 2)
+	}
+	if !c.core.Have().Covers(a.core.Have()) || len(w.snapshots) == 0 {
+		t.Errorf("c has %v of %v, snapshots were asked for: %v", c.core.Have(), a.core.Have(), w.snapshots)
+	}
+}
+
 // Regions that are equally far behind do not take snapshots of each other: both would clear
 // their stores before either could give anything.
 func TestI12_ASnapshotIsOfOneThatHoldsMore(t *testing.T) {

@@ -46,6 +46,9 @@ func (c *Core) awaitsLog() bool {
 		if p == nil || c.hears(p) || c.uptime-p.heard >= LogPatience {
 			continue
 		}
+		if c.catalog.Joining(name) || slices.Contains(c.catalog.Removed(), name) {
+			continue // it asks, and is turned away, again and again
+		}
 		if !p.awaited {
 			p.awaited = true
 			c.note(true, "the logs of the regions that are heard begin behind what this region holds: "+
