@@ -140,6 +140,7 @@ func (n *node) beginsAnew() {
 	}
 	unseen := len(n.unseen)
 	n.owe()
+	n.forsake()
 	w.tracef("%s begins anew, %d changes of it are unseen", n.name, len(n.unseen)-unseen)
 	w.stats.Rejoined++
 	w.stats.Unseen += len(n.unseen) - unseen
@@ -197,6 +198,16 @@ func (n *node) owe() {
 					n.w.hist.replaced[mark] = true
 				}
 			}
+		}
+	}
+}
+
+// forsake notes what no other region has: that too which came here with a snapshot, of a region that has
+// lost its store since, and is not set aside.
+func (n *node) forsake() {
+	for r, seq := range n.have.All() {
+		for ; seq > 0 && !slices.ContainsFunc(n.w.nodes, func(o *node) bool { return o != n && o.have.Get(r) >= seq }); seq-- {
+			n.w.hist.gone[crdt.Dot{Replica: r, Seq: seq}] = true
 		}
 	}
 }

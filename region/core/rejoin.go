@@ -88,37 +88,33 @@ func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID)
 	if c.boot.phase == bootSaving || !m.Added && !m.Unknown {
 		return nil
 	}
-	kept, open := crdt.Vector{}, crdt.Vector{}
-	ends := map[crdt.ReplicaID]uint64{} // of what those who go on will ever have
-	for r, have := range c.have.All() {
+	// Nobody who goes on takes a change any more that was made without what is stable there
+	// (I12): so is all that is held here and not there, if not all of that is held here. Regions that
+	// go on have lost it with their stores then, if it is theirs.
+	late := !c.have.Covers(m.Stable)
+	kept := crdt.Vector{}
+	for r, all := range c.have.All() {
+		have := all
 		end, ended := c.endAt(r, m)
 		switch theirs := m.Have.Get(r); {
 		case ended:
-			have, ends[r] = min(have, end), theirs
+			have = min(all, end)
 		case nobodys(r):
-			have, ends[r] = 0, 0
-		case have > theirs:
-			open = open.With(crdt.Dot{Replica: r, Seq: theirs + 1})
+			have = 0
+		case all > theirs && late:
+			have = theirs
+		case all > theirs:
+			c.noteOnce(peer, "this region cannot come back yet: a region lacks changes of others that are held here", "peer", peer, "replica", r, "lacks", all-theirs)
+			return nil
+		}
+		if have < c.cut.vector.Get(r) && have < all {
+			// It came with a snapshot, and not as changes that could be made anew.
+			c.note(true, "changes are held here only as what they made of documents, and are not brought in: they are left to the store that wrote them",
+				"replica", r, "from", have+1, "to", all)
+			have = all
 		}
 		if have > 0 {
 			kept = kept.With(crdt.Dot{Replica: r, Seq: have})
-		}
-	}
-	kept, open, err := c.nobodysEither(kept, open, ends, m.Stable)
-	if err != nil {
-		return err
-	}
-	if open.Len() > 0 {
-		c.noteOnce(peer, "this region cannot come back yet: a region lacks changes of others that are held here", "peer", peer, "lacks", open)
-		return nil
-	}
-	for r, all := range c.have.All() {
-		if have := kept.Get(r); have < min(all, c.cut.vector.Get(r)) {
-			// It came with a snapshot, and not as changes that could be made anew: they
-			// are in the store of the removed region.
-			c.note(true, "changes of a removed region are held here only as what they made of documents, and left to its own store",
-				"replica", r, "from", have+1, "to", all)
-			kept = kept.With(crdt.Dot{Replica: r, Seq: all})
 		}
 	}
 	c.note(true, "this region sets aside what no other has, and comes back as a new replica",
@@ -141,47 +137,6 @@ func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID)
 	c.startOver(nil)
 	c.boot.phase, c.boot.old, c.boot.kept, c.boot.ended = bootSaving, old, kept, m.Final
 	return nil
-}
-
-// nobodysEither finds those among the changes of regions that go on which nobody will take any
-// more, though these regions have not been removed: they lost them with their stores. What is
-// open is the first of each replica that a peer lacks; that it will have is returned. Nobody who
-// goes on has, or takes, a change that was made without what is stable there, or after one that nobody takes.
-func (c *Core) nobodysEither(kept, open crdt.Vector, ends map[crdt.ReplicaID]uint64, stable crdt.Vector) (_, _ crdt.Vector, err error) {
-	for found := true; found; {
-		found = false
-		for r, first := range open.All() {
-			d := crdt.Dot{Replica: r, Seq: first}
-			lost, err := c.isLost(d, ends, stable)
-			if err != nil {
-				return kept, open, err
-			}
-			if lost {
-				kept, found, ends[r] = without(kept, d), true, first-1
-				open = without(open, crdt.Dot{Replica: r, Seq: 1})
-			}
-		}
-	}
-	return kept, open, nil
-}
-
-func (c *Core) isLost(d crdt.Dot, ends map[crdt.ReplicaID]uint64, stable crdt.Vector) (bool, error) {
-	for l, err := range c.reader.Log(d.Replica, d.Seq, d.Seq) {
-		if err != nil {
-			return false, storeError(err)
-		}
-		ch, _, err := crdt.DecodeChange(l.Change)
-		if err != nil {
-			return false, storeError(err)
-		}
-		for r, end := range ends {
-			if ch.Deps.Get(r) > end {
-				return true, nil
-			}
-		}
-		return !ch.Deps.Covers(stable), nil
-	}
-	return false, nil // it came with a snapshot: its donor has it
 }
 
 // without is what is left of a vector in front of a change.
