@@ -94,7 +94,9 @@ type Config struct {
 	MaxFeeds int
 	// MaxSyncs bounds the clients of automerge-repo at once; more are answered 429.
 	MaxSyncs int
-	// Timeout is how long a write may take in the region before it is answered 503.
+	// Timeout is how long what is not a write of documents, such as a change of a
+	// collection, may take in the region before it is answered 503. Writes have the
+	// region's WriteTimeout.
 	Timeout time.Duration
 	// Drain is how long Run lets requests finish after its context has ended.
 	Drain time.Duration

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -337,10 +336,8 @@ func (s *Server) write(x *exchange, r *http.Request, w core.DocWrite) (receipt c
 }
 
 func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receipt, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
-	defer cancel()
 	for i := range w.Docs {
-		if err := s.settle(ctx, &w.Docs[i]); err != nil {
+		if err := s.settle(r.Context(), &w.Docs[i]); err != nil {
 			return core.Receipt{}, err
 		}
 	}
@@ -358,7 +355,7 @@ func (s *Server) submit(x *exchange, r *http.Request, w core.Write) (core.Receip
 	}
 	return x.acknowledged(r, func(await time.Duration) (core.Receipt, error) {
 		w.Await = await
-		return s.region.Write(ctx, w)
+		return s.region.Write(r.Context(), w)
 	})
 }
 

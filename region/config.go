@@ -50,6 +50,11 @@ type Config struct {
 	Callbacks map[string]CallbackFunc
 	// Mailbox is how many writes may wait for the owner. Default DefaultMailbox.
 	Mailbox int
+	// WriteTimeout is how long the caller of Write or Restore waits for the answer, and
+	// for as long as the write may wait for shares of bounded counters besides; a
+	// context may end that sooner. The outcome is not known then
+	// (context.DeadlineExceeded). Default DefaultWriteTimeout.
+	WriteTimeout time.Duration
 	// PeerMailbox is how many messages of peers may wait for the owner, each up
 	// to about 1 MiB; the links are held back beyond that. Default DefaultPeerMailbox.
 	PeerMailbox int
@@ -79,10 +84,11 @@ type Config struct {
 
 // Defaults of Config.
 const (
-	DefaultMailbox     = 1024
-	DefaultPeerMailbox = 64
-	DefaultStreams     = 8
-	DefaultCatchUpRate = 32 << 20
+	DefaultMailbox      = 1024
+	DefaultWriteTimeout = 30 * time.Second
+	DefaultPeerMailbox  = 64
+	DefaultStreams      = 8
+	DefaultCatchUpRate  = 32 << 20
 )
 
 // maxNameBytes bounds the names of regions and clusters, which become part of
@@ -120,6 +126,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Mailbox == 0 {
 		c.Mailbox = DefaultMailbox
+	}
+	if c.WriteTimeout < 0 {
+		return fmt.Errorf("%w: writes are waited for %v", core.ErrInvalid, c.WriteTimeout)
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = DefaultWriteTimeout
 	}
 	if c.PeerMailbox == 0 {
 		c.PeerMailbox = DefaultPeerMailbox

@@ -129,7 +129,7 @@ func (r *Region) ConflictStatus() core.ConflictStatus { return r.published.Load(
 // RestoreConflict writes a version of a conflict back, over what is there now. It
 // is a write like any other.
 func (r *Region) RestoreConflict(ctx context.Context, ask core.Restore) (core.Receipt, error) {
-	return r.write(ctx, ask)
+	return r.write(ctx, ask, r.cfg.WriteTimeout)
 }
 
 // A ConflictDetail is all that this region knows of a conflict.

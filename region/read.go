@@ -275,18 +275,18 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 }
 
 // Write makes one atomic change. It returns when the change is durable here;
-// no other region is waited for (I9).
+// no other region is waited for (I9), but for shares of bounded counters.
 func (r *Region) Write(ctx context.Context, w core.Write) (core.Receipt, error) {
 	ctx, span := r.traceWrite(ctx, &w)
-	receipt, err := r.write(ctx, w)
+	receipt, err := r.write(ctx, w, r.cfg.WriteTimeout+w.Shares)
 	endWrite(span, &receipt, err)
 	return receipt, err
 }
 
 // write submits what a [core.Receipt] answers.
-func (r *Region) write(ctx context.Context, ask any) (core.Receipt, error) {
+func (r *Region) write(ctx context.Context, ask any, within time.Duration) (core.Receipt, error) {
 	start := time.Now()
-	res, err := r.submit(ctx, ask)
+	res, err := r.submitWithin(ctx, ask, within)
 	receipt, _ := res.(core.Receipt)
 	r.metrics.wrote(start, &receipt, err)
 	return receipt, err

@@ -44,6 +44,7 @@ type Region struct {
 	forwards  *forwarder
 	pace      *rate.Limiter       // of catch-up and snapshot streams
 	refused   map[crdt.Dot]string // owned by the owner
+	timers    sync.Pool           // of submitWithin
 
 	mu    sync.Mutex // of links, which only the owner changes
 	links map[string]transport.Link
@@ -162,6 +163,26 @@ func (r *Region) Ready() error {
 
 // submit hands something to the owner and waits for the answer.
 func (r *Region) submit(ctx context.Context, ask any) (any, error) {
+	return r.submitUntil(ctx, ask, nil)
+}
+
+// submitWithin is submit with a bound of time. That is a timer which is used again:
+// a context for each write costs more than what it takes in the mailbox.
+func (r *Region) submitWithin(ctx context.Context, ask any, d time.Duration) (any, error) {
+	timer, ok := r.timers.Get().(*time.Timer)
+	if ok {
+		timer.Reset(d)
+	} else {
+		timer = time.NewTimer(d)
+	}
+	defer func() {
+		timer.Stop()
+		r.timers.Put(timer)
+	}()
+	return r.submitUntil(ctx, ask, timer.C)
+}
+
+func (r *Region) submitUntil(ctx context.Context, ask any, late <-chan time.Time) (any, error) {
 	s := submission{ask: ask, reply: make(chan core.Reply, 1)}
 	select {
 	case r.submits <- s:
@@ -171,6 +192,8 @@ func (r *Region) submit(ctx context.Context, ask any) (any, error) {
 	select {
 	case reply := <-s.reply:
 		return reply.Result, reply.Err
+	case <-late:
+		return nil, fmt.Errorf("the outcome of the write is not known: %w", context.DeadlineExceeded)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("the outcome of the write is not known: %w", ctx.Err())
 	case <-r.stopped:
