@@ -42,7 +42,7 @@ const (
 	Cutting   Fault = "cutting"   // the log keeps next to nothing, so that who lacks something takes a snapshot
 	Members   Fault = "members"   // regions are added
 	Removals  Fault = "removals"  // regions are removed, and come back with the store that they had
-	Vaults    Fault = "vaults"    // all holders of a collection that some regions hold are put back at once; only by With
+	Vaults    Fault = "vaults"    // all holders of a collection that some regions hold are put back at once
 )
 
 // classes are all of them.
@@ -77,7 +77,7 @@ var later = []Fault{Wipe, Cutting}
 
 // apart are the classes that do not go along with removals, since the checks of these do
 // not follow what is lost with a region for a while.
-var apart = []Fault{Volume, Corrupt, Repeat, Shares, Homes, Residency}
+var apart = []Fault{Volume, Corrupt, Repeat, Shares, Homes, Residency, Vaults}
 
 // actionFaults are the classes that happen at a moment of the schedule.
 var actionFaults = []Fault{Cut, OneWay, Partition, Flap, Crash, Clock, Disk, Full, Rollback, Topology, Wipe, Volume}
@@ -187,7 +187,7 @@ func newScenario(o Options) *scenario {
 	rl := source(o.Seed, streamLater)
 	for _, f := range Faults() {
 		if f == Homes || f == Members || f == Removals || f == Vaults {
-			continue // by a stream of its own, below, or not at all
+			continue // by a stream of its own, below
 		}
 		from, p := r, p
 		// What was drawn before there were these classes stays as it was.
@@ -213,16 +213,17 @@ func newScenario(o Options) *scenario {
 	s.faults[Members] = chance(source(o.Seed, streamMembers), 0.4) && !slices.Contains(o.Without, Members)
 	s.faults[Homes] = chance(source(o.Seed, streamHomes), 0.4) && !slices.Contains(o.Without, Homes)
 	s.faults[Removals] = chance(source(o.Seed, streamRemovals), 0.2) && !slices.Contains(o.Without, Removals)
+	s.faults[Vaults] = chance(source(o.Seed, streamVaults+2), 0.05) && !slices.Contains(o.Without, Vaults)
 	for _, f := range o.With {
 		s.faults[f] = !slices.Contains(o.Without, f)
 	}
 	switch {
-	case s.faults[Vaults]:
-		s.drawVaults(o)
-	case s.faults[Removals]:
+	case s.faults[Removals] && !slices.Contains(o.With, Vaults):
 		for _, f := range apart {
 			s.faults[f] = false
 		}
+	case s.faults[Vaults]:
+		s.drawVaults(o)
 	}
 	s.drawNetwork(r)
 	s.drawLimits(r)
