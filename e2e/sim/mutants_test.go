@@ -29,7 +29,7 @@ type mutant struct {
 	caught string
 	// seed is one that is known to find what is rare, and is tried first; 0 if none.
 	seed uint64
-	// with is a class of faults that every seed has, and that goes without stores that are put back or
+	// with is a class of faults that every seed has, and that goes without other stores that are put back or
 	// lost; "" for those that it draws.
 	with sim.Fault
 }
@@ -375,6 +375,22 @@ var mutants = []mutant{
 		name: "fixed: remove regions where it is not known whose cluster it is", pkg: "region/core",
 		old: "	if err := c.mayDecide(); err != nil {\n		return RemovalReceipt{}, err\n	}\n", new: "",
 		caught: "checkConvergence", with: sim.Removals,
+	},
+	{
+		name: "wait for holders of what is not held here", pkg: "region/core",
+		old: " || c.boot.phase != bootCopying || !col.Settings.HeldBy(c.cfg.Region) {", new: " || c.boot.phase != bootCopying {",
+		caught: "checkConvergence", seed: 4743, with: sim.Vaults,
+	},
+	{
+		name: "do not keep what is empty", pkg: "region/core",
+		old:    "if !col.Settings.HeldBy(c.cfg.Region) {\n\t\t\tcontinue\n\t\t}\n\t\tholders",
+		new:    "if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {\n\t\t\tcontinue\n\t\t}\n\t\tholders",
+		caught: "checkConvergence", seed: 2542, with: sim.Vaults,
+	},
+	{
+		name: "rely on a hub that copies a snapshot", pkg: "region/core",
+		old: "if c.peers[name].report.Copying {", new: "if false {",
+		caught: "checkConvergence", seed: 3514, with: sim.Vaults,
 	},
 }
 
