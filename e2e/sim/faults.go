@@ -181,6 +181,7 @@ func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand)
 	epoch := n.epoch
 	w.after(between(r, 200*time.Millisecond, 3*time.Second), func() {
 		if n.epoch != epoch {
+			n.mute = false // it was started again with the store that it had
 			return
 		}
 		if w.canLose(n, backup) && (!volume || w.allKnowBetter(n, backup)) {

@@ -102,6 +102,15 @@ func (w *world) failApart(check, format string, args ...any) {
 		if n.writable != nil {
 			text += ", takes no writes: " + n.writable.Error()
 		}
+		if n.mute {
+			text += ", is to have " + w.hist.without(n.mutedFor).String() + " before clients come back"
+		}
+		if n.aside > 0 {
+			text += fmt.Sprintf(", %d changes of documents are set aside", n.aside)
+		}
+		if len(n.broken) > 0 {
+			text += fmt.Sprintf(", %d documents are damaged", len(n.broken))
+		}
 	}
 	w.fail(check, format+"%s", append(args, text)...)
 }

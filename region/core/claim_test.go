@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -354,4 +355,31 @@ func (n *node) deleteThing(id string) {
 	if rep := n.ask(core.Write{Docs: []core.DocWrite{{Collection: "things", ID: id, Edit: edit}}}); rep.Err != nil {
 		n.w.t.Fatalf("%s: %v", n.name, rep.Err)
 	}
+}
+
+// Nobody has ever heard of the replica of a region that was removed, whose store is put back: its next
+// one has nothing itself, and what it has nobody takes. It is told so before it waits for that.
+func TestStoreThatNobodyKnewComesBackAsAnotherReplica(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d")
+	d := w.nodes["d"]
+	for _, near := range []string{"a", "b", "c"} {
+		w.down[pairOf(w.nodes[near], d)] = true
+		w.unlink(w.nodes[near], d)
+	}
+	w.keep = core.Retention{Changes: 1}
+	for _, name := range []string{"a", "b", "c"} {
+		w.nodes[name].start(w.nodes[name].st)
+	}
+	w.run(core.LogPatience)
+	image := d.st.Clone()
+	w.removed("d")
+	for i := range 5 {
+		w.nodes["a"].write(fmt.Sprint("x", i))
+		w.run(time.Second)
+	}
+	d.start(image)
+	w.takeBack("d")
+	clear(w.down)
+	w.rejoin(60)
+	w.cameBack(0, d)
 }

@@ -85,10 +85,35 @@ func (c *Core) stale(replica crdt.ReplicaID, have crdt.Vector, region string) (w
 	if m.Incarnation > 1 && have.Get(replica) > 0 && !slices.ContainsFunc(done, have.Contains) {
 		return "this store is from before its region was removed", false
 	}
+	if c.have.Get(replica) == 0 && have.Get(replica) == 0 && c.unheardOf(have) {
+		return "this store has what was written without knowing of the removal of a region", true
+	}
 	if len(c.catalog.Lost(have)) > 0 {
 		return "this store has what a removed region wrote and the others never had", c.have.Get(replica) == 0
 	}
 	return "", false
+}
+
+// unheardOf reports whether a store has changes of a replica that none will be taken of, see mayBegin:
+// it does not know of a removal itself, by none of the changes that say so, which may be others than are
+// known here if it has more of their replicas.
+func (c *Core) unheardOf(have crdt.Vector) bool {
+	for r, seq := range have.All() {
+		if known := c.have.Get(r); known > 0 && known < seq {
+			return false
+		}
+	}
+	for _, heads := range c.catalog.completions {
+		if !slices.ContainsFunc(heads, c.have.Contains) || slices.ContainsFunc(heads, have.Contains) {
+			continue
+		}
+		for r := range have.All() {
+			if c.have.Get(r) == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mayBegin reports whether a change may be taken if it is the first of a replica: its
