@@ -31,9 +31,9 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		return
 	}
 	direct := from == r.Region
-	if why, unknown := c.stale(r.Replica, r.Have, r.Region); why != "" {
+	if why, unknown, after := c.stale(r.Replica, r.Have, r.Region); why != "" {
 		if direct {
-			c.turnAway(from, why, unknown)
+			c.turnAway(from, why, unknown, after)
 		}
 		return
 	}

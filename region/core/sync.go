@@ -120,7 +120,7 @@ func newSyncState(spec topology.Spec) syncState {
 
 func (c *Core) linkUp(name string) {
 	if c.turnsAway(name) {
-		c.turnAway(name, c.cfg.Region+" says that "+name+" was removed from the cluster", false)
+		c.turnAway(name, c.cfg.Region+" says that "+name+" was removed from the cluster", false, crdt.Vector{})
 		return
 	}
 	if c.keepsOut(name, crdt.ReplicaID{}) {
@@ -296,8 +296,8 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		c.reject(p.name, fmt.Errorf("it speaks versions %d to %d, this region %d to %d", h.MinVersion, h.MaxVersion, wire.MinVersion, wire.Version))
 		return nil
 	}
-	if why, unknown := c.stale(h.Replica, h.Have, p.name); why != "" {
-		c.turnAway(p.name, why, unknown)
+	if why, unknown, after := c.stale(h.Replica, h.Have, p.name); why != "" {
+		c.turnAway(p.name, why, unknown, after)
 		return nil
 	}
 	if c.keepsOut(p.name, h.Replica) {

@@ -44,10 +44,11 @@ func (c *Core) keepsOut(name string, r crdt.ReplicaID) bool {
 }
 
 // turnAway tells a region why nothing is taken from it. It closes the link. If it is
-// unknown, nobody has anything of its present replica.
-func (c *Core) turnAway(name, why string, unknown bool) {
+// unknown, nobody has anything of its present replica; after is what nobody takes any
+// more that was made without it, beside what is stable.
+func (c *Core) turnAway(name, why string, unknown bool, after crdt.Vector) {
 	c.noteOnce(name, "a region is turned away", "peer", name, "reason", why)
-	m := wire.Removed{Have: c.have, Stable: c.sync.stable, Final: c.catalog.ended.Join(c.catalog.brought), Reason: why, Unknown: unknown}
+	m := wire.Removed{Have: c.have, Stable: c.sync.stable.Join(after), Final: c.catalog.ended.Join(c.catalog.brought), Reason: why, Unknown: unknown}
 	now, member := c.catalog.Member(name)
 	if r, ok := c.catalog.removed(name); ok && !unknown {
 		m.Incarnation, m.Added = r.Incarnation, member
@@ -71,49 +72,48 @@ func (c *Core) noteOnce(peer, text string, args ...any) {
 }
 
 // stale says why a store cannot be that of the member that it says it is, "" if it
-// can, and whether its replica is unknown to all.
-func (c *Core) stale(replica crdt.ReplicaID, have crdt.Vector, region string) (why string, unknown bool) {
+// can, whether its replica is unknown to all, and a change without which nothing is taken of it.
+func (c *Core) stale(replica crdt.ReplicaID, have crdt.Vector, region string) (why string, unknown bool, after crdt.Vector) {
 	if c.boot.phase != bootNone {
-		return "", false
+		return "", false, after
 	}
 	if c.catalog.ended.Get(replica) > 0 {
-		return "this store is from before its region was removed", false
+		return "this store is from before its region was removed", false, after
 	}
 	// Several regions may have added it again, of which it knows one.
 	m, _ := c.catalog.Member(region)
 	done := c.catalog.completions[incarnation{region, m.Incarnation - 1}]
 	if m.Incarnation > 1 && have.Get(replica) > 0 && !slices.ContainsFunc(done, have.Contains) {
-		return "this store is from before its region was removed", false
+		return "this store is from before its region was removed", false, after
 	}
-	if c.have.Get(replica) == 0 && have.Get(replica) == 0 && c.unheardOf(have) {
-		return "this store has what was written without knowing of the removal of a region", true
+	if after = c.unheardOf(have); c.have.Get(replica) == 0 && have.Get(replica) == 0 && after.Len() > 0 {
+		return "this store has what was written without knowing of the removal of a region", true, after
 	}
 	if len(c.catalog.Lost(have)) > 0 {
-		return "this store has what a removed region wrote and the others never had", c.have.Get(replica) == 0
+		return "this store has what a removed region wrote and the others never had", c.have.Get(replica) == 0, crdt.Vector{}
 	}
-	return "", false
+	return "", false, crdt.Vector{}
 }
 
-// unheardOf reports whether a store has changes of a replica that none will be taken of, see mayBegin:
-// it does not know of a removal itself, by none of the changes that say so, which may be others than are
-// known here if it has more of their replicas.
-func (c *Core) unheardOf(have crdt.Vector) bool {
+// unheardOf finds a removal, by a change that says so, if a store has changes of a replica that none
+// will be taken of, see mayBegin, since it does not know of that itself: by none of the changes that say
+// so, which may be others than are known here if it has more of their replicas.
+func (c *Core) unheardOf(have crdt.Vector) (removal crdt.Vector) {
+	unknown := false
 	for r, seq := range have.All() {
-		if known := c.have.Get(r); known > 0 && known < seq {
-			return false
+		known := c.have.Get(r)
+		if known > 0 && known < seq {
+			return removal
 		}
+		unknown = unknown || known == 0
 	}
 	for _, heads := range c.catalog.completions {
-		if !slices.ContainsFunc(heads, c.have.Contains) || slices.ContainsFunc(heads, have.Contains) {
-			continue
-		}
-		for r := range have.All() {
-			if c.have.Get(r) == 0 {
-				return true
-			}
+		i := slices.IndexFunc(heads, c.have.Contains)
+		if unknown && i >= 0 && !slices.ContainsFunc(heads, have.Contains) {
+			removal = removal.With(heads[i])
 		}
 	}
-	return false
+	return removal
 }
 
 // mayBegin reports whether a change may be taken if it is the first of a replica: its
@@ -127,7 +127,7 @@ func (c *Core) mayBegin(p pending) bool {
 		// What a snapshot has brought counts from where the log has got there.
 		if slices.ContainsFunc(heads, c.have.Contains) && !slices.ContainsFunc(heads, p.change.Deps.Contains) {
 			if q := c.peers[p.from]; q != nil && q.linked == p.change.Dot.Replica {
-				c.turnAway(p.from, "this store did not know of the removal of a region when it announced itself", true)
+				c.turnAway(p.from, "this store did not know of the removal of a region when it announced itself", true, crdt.Vector{})
 			}
 			return false
 		}
