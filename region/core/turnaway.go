@@ -86,8 +86,10 @@ func (c *Core) stale(replica crdt.ReplicaID, have crdt.Vector, region string) (w
 	if m.Incarnation > 1 && have.Get(replica) > 0 && !slices.ContainsFunc(done, have.Contains) {
 		return "this store is from before its region was removed", false, after
 	}
-	if after = c.unheardOf(have); c.have.Get(replica) == 0 && have.Get(replica) == 0 && after.Len() > 0 {
-		return "this store has what was written without knowing of the removal of a region", true, after
+	if c.have.Get(replica) == 0 && have.Get(replica) == 0 {
+		if after = c.unheardOf(have); after.Len() > 0 {
+			return "this store has what was written without knowing of the removal of a region", true, after
+		}
 	}
 	if len(c.catalog.Lost(have)) > 0 {
 		return "this store has what a removed region wrote and the others never had", c.have.Get(replica) == 0, crdt.Vector{}

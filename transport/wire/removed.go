@@ -14,8 +14,8 @@ type Removed struct {
 	Incarnation uint64
 	// Added says that the region was added again since: with a new store it is welcome.
 	Added bool
-	// Have is what the sender holds, Stable what of it all have who go on: nobody takes a change
-	// any more that was made without it.
+	// Have is what the sender holds, Stable what of it all have who go on, or a removal that the
+	// receiver's store does not know of: nobody takes a change any more that was made without it.
 	Have, Stable crdt.Vector
 	// Final is where the logs of the removed regions' replicas end, or up to where what
 	// followed there was made anew by a store that came back: the rest was not.
