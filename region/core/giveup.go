@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 )
 
@@ -23,9 +24,10 @@ func (c *Core) giveUp(ask RemoveRegion, why error) (RemovalReceipt, error) {
 	switch {
 	case p == nil || !errors.Is(why, ErrCatchingUp) || c.boot.phase != bootNone:
 		return RemovalReceipt{}, why
-	case c.alone() || c.uptime < c.cfg.Timing.DeadAfter || c.within(p):
-		// There is nothing here to go on with, or it may come to be without that.
-		return RemovalReceipt{}, why
+	case !c.holdsOthers():
+		return RemovalReceipt{}, fmt.Errorf("%w; this region holds nothing of any other one, and would be a cluster of its own", why)
+	case c.uptime < c.cfg.Timing.DeadAfter || c.within(p):
+		return RemovalReceipt{}, why // it may come to be without that
 	}
 	i := c.incarnationOf(ask.Region)
 	if !c.isGivenUp(ask.Region) {
@@ -34,6 +36,16 @@ func (c *Core) giveUp(ask RemoveRegion, why error) (RemovalReceipt, error) {
 	}
 	r := Removal{Region: ask.Region, Incarnation: i, By: c.cfg.Region, Forced: true}
 	return RemovalReceipt{Removal: r, Waiting: []string{c.cfg.Region}, Have: c.have}, nil
+}
+
+// holdsOthers reports whether there is something here to go on with: a change of another region.
+func (c *Core) holdsOthers() bool {
+	for r := range c.have.All() {
+		if region := c.catalog.Region(r); region != "" && region != c.cfg.Region {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Core) incarnationOf(name string) uint64 {

@@ -3,6 +3,7 @@ package core_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,4 +167,29 @@ func TestRegionThatCameBackIsGivenUpNoMore(t *testing.T) {
 			t.Errorf("the members in %s are %v", n.name, got)
 		}
 	}
+}
+
+// A store that was put back to before it met anybody does not know whether there is a cluster: it does
+// not give up the one region that could tell.
+func TestRegionThatHoldsNothingOfOthersGivesUpNobody(t *testing.T) {
+	w := newCluster(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	w.down[pairOf(a, b)] = true
+	w.unlink(a, b)
+	w.run(3 * time.Second)
+	a.write("x")
+	image := a.st.Clone()
+	delete(w.down, pairOf(a, b))
+	w.link(a, b)
+	w.run(5 * time.Second)
+	w.putBack(map[string]*memstore.Store{"a": image})
+	w.run(10 * time.Second)
+	rep := a.ask(core.RemoveRegion{Region: "b", Force: true})
+	if !errors.Is(rep.Err, core.ErrCatchingUp) || !strings.Contains(rep.Err.Error(), "a cluster of its own") {
+		t.Errorf("a gives b up: %v", rep.Err)
+	}
+	a.members = []string{"a"}
+	a.start(a.st)
+	w.run(10 * time.Second)
+	a.write("y")
 }
