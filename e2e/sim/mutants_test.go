@@ -58,16 +58,6 @@ var mutants = []mutant{
 		caught: "checkI12StableIsStable",
 	},
 	{
-		name: "fixed: let a new replica write before it was vouched for", pkg: "region/core",
-		old: "if err := c.announce(); err != nil || !c.vouched() {", new: "if err := c.announce(); err != nil {",
-		caught: "checkI12StableIsStable",
-	},
-	{
-		name: "count without all members for peers", pkg: "region/core",
-		old: "if !c.synced || c.boot.apart() || !v.", new: "if c.boot.apart() || !v.",
-		caught: "checkI12StableIsStable",
-	},
-	{
 		name: "fixed: wait no longer for a snapshot that takes longer", pkg: "region/core",
 		old: `b.failed, b.peer, b.idle = b.peer, "", b.idle+1`, new: `b.failed, b.peer, b.idle = b.peer, "", 0`,
 		caught: "checkConvergence", seed: 1973,
@@ -317,6 +307,57 @@ var mutants = []mutant{
 		with: sim.Removals,
 	},
 	{
+		name: "make anew before others know of the replica", pkg: "region/core",
+		old: "c.boot.phase == bootNone && c.synced && c.announced && c.writable() == nil", new: "c.boot.phase == bootNone",
+		with: sim.Removals,
+	},
+	{
+		name: "make anew what another store has made anew", pkg: "region/core",
+		old: "return a.skip.Contains(ch.Dot) })", new: "return a.skip.Contains(ch.Dot) && ch == nil })",
+		caught: "checkMadeAnew", with: sim.Removals,
+	},
+	{
+		name: "fixed: bring in one side of a conflict only", pkg: "region/core",
+		old: "shown, b.versions = b.versions[0].Value, b.versions[1:]", new: "shown, b.versions = b.versions[0].Value, nil",
+		caught: "checkMadeAnew", seed: 190, with: sim.Removals,
+	},
+	{
+		name: "fixed: wait for regions that were given up", pkg: "region/core",
+		old: "return c.isGivenUp(name) && !c.within(c.peers[name])", new: "return c.isGivenUp(name) && c.hears(c.peers[name])",
+		caught: "checkConvergence", seed: 828, with: sim.Removals,
+	},
+	{
+		name: "wait for holders of what is not held here", pkg: "region/core",
+		old: " || c.boot.phase != bootCopying || !col.Settings.HeldBy(c.cfg.Region) {", new: " || c.boot.phase != bootCopying {",
+		caught: "checkConvergence", seed: 4743, with: sim.Vaults,
+	},
+	{
+		name: "do not keep what is empty", pkg: "region/core",
+		old:    "if !col.Settings.HeldBy(c.cfg.Region) {\n\t\t\tcontinue\n\t\t}\n\t\tholders",
+		new:    "if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {\n\t\t\tcontinue\n\t\t}\n\t\tholders",
+		caught: "checkConvergence", seed: 2542, with: sim.Vaults,
+	},
+	{
+		name: "rely on a hub that copies a snapshot", pkg: "region/core",
+		old: "if c.peers[name].report.Copying {", new: "if false {",
+		caught: "checkConvergence", seed: 3514, with: sim.Vaults,
+	},
+}
+
+// unproven are breakages that no run has caught yet within 2,000 seeds: the first two were tried for that long,
+// the others for 300 seeds or not at all. Those of making anew are caught by core tests (claim_test.go).
+var unproven = []mutant{
+	{
+		name: "fixed: let a new replica write before it was vouched for", pkg: "region/core",
+		old: "if err := c.announce(); err != nil || !c.vouched() {", new: "if err := c.announce(); err != nil {",
+		caught: "checkI12StableIsStable",
+	},
+	{
+		name: "count without all members for peers", pkg: "region/core",
+		old: "if !c.synced || c.boot.apart() || !v.", new: "if c.boot.apart() || !v.",
+		caught: "checkI12StableIsStable",
+	},
+	{
 		name: "forget where the logs of removed regions end", pkg: "region/core",
 		old: "out.ended = c.ended.Join(final)", new: "out.ended = c.ended",
 		with: sim.Removals,
@@ -337,16 +378,6 @@ var mutants = []mutant{
 		caught: "checkConvergence", with: sim.Removals,
 	},
 	{
-		name: "make anew before others know of the replica", pkg: "region/core",
-		old: "c.boot.phase == bootNone && c.synced && c.announced && c.writable() == nil", new: "c.boot.phase == bootNone",
-		with: sim.Removals,
-	},
-	{
-		name: "make anew what another store has made anew", pkg: "region/core",
-		old: "return a.skip.Contains(ch.Dot) })", new: "return a.skip.Contains(ch.Dot) && ch == nil })",
-		caught: "checkMadeAnew", with: sim.Removals,
-	},
-	{
 		name: "make anew before another store has made what that builds on", pkg: "region/core",
 		old: "if c.rebasing.leftTo = nil; c.awaits(&a) {", new: "if c.rebasing.leftTo = nil; c.awaits(&a) && c.rebasing.leftTo != nil {",
 		caught: "checkMadeAnew", with: sim.Removals,
@@ -357,16 +388,6 @@ var mutants = []mutant{
 		caught: "checkMadeAnew", with: sim.Removals,
 	},
 	{
-		name: "fixed: bring in one side of a conflict only", pkg: "region/core",
-		old: "shown, b.versions = b.versions[0].Value, b.versions[1:]", new: "shown, b.versions = b.versions[0].Value, nil",
-		caught: "checkMadeAnew", seed: 190, with: sim.Removals,
-	},
-	{
-		name: "fixed: wait for regions that were given up", pkg: "region/core",
-		old: "return c.isGivenUp(name) && !c.within(c.peers[name])", new: "return c.isGivenUp(name) && c.hears(c.peers[name])",
-		caught: "checkConvergence", seed: 828, with: sim.Removals,
-	},
-	{
 		name: "fixed: lose what a deletion that wins swallows", pkg: "region/core",
 		old: "if d.swallowed(merged) {", new: "if d.swallowed(merged) && d.state == nil {",
 		caught: "checkMadeAnew", with: sim.Removals,
@@ -375,22 +396,6 @@ var mutants = []mutant{
 		name: "fixed: remove regions where it is not known whose cluster it is", pkg: "region/core",
 		old: "	if err := c.mayDecide(); err != nil {\n		return RemovalReceipt{}, err\n	}\n", new: "",
 		caught: "checkConvergence", with: sim.Removals,
-	},
-	{
-		name: "wait for holders of what is not held here", pkg: "region/core",
-		old: " || c.boot.phase != bootCopying || !col.Settings.HeldBy(c.cfg.Region) {", new: " || c.boot.phase != bootCopying {",
-		caught: "checkConvergence", seed: 4743, with: sim.Vaults,
-	},
-	{
-		name: "do not keep what is empty", pkg: "region/core",
-		old:    "if !col.Settings.HeldBy(c.cfg.Region) {\n\t\t\tcontinue\n\t\t}\n\t\tholders",
-		new:    "if !col.Settings.HeldBy(c.cfg.Region) || c.digests.Of(dot).IsZero() {\n\t\t\tcontinue\n\t\t}\n\t\tholders",
-		caught: "checkConvergence", seed: 2542, with: sim.Vaults,
-	},
-	{
-		name: "rely on a hub that copies a snapshot", pkg: "region/core",
-		old: "if c.peers[name].report.Copying {", new: "if false {",
-		caught: "checkConvergence", seed: 3514, with: sim.Vaults,
 	},
 }
 
@@ -425,7 +430,7 @@ func mutate(t *testing.T, m mutant) (file string, mutated []byte) {
 // minutes: go test -tags mutants -run TestMutants -v -timeout 40m ./e2e/sim
 func TestMutantsApply(t *testing.T) {
 	packages := map[string]*checked{}
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, unproven) {
 		file, mutated := mutate(t, m)
 		if packages[m.pkg] == nil {
 			packages[m.pkg] = load(t, m.pkg)
