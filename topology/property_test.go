@@ -176,7 +176,8 @@ func TestAnyViewMakesASoundPlan(t *testing.T) {
 		}
 		self := rapid.SampledFrom(everybody).Draw(t, "self")
 		obs := drawReports(t, members)
-		plan := Make(self, members, spec, obs, nil)
+		idle := rapid.SliceOf(rapid.SampledFrom(everybody)).Draw(t, "idle")
+		plan := Make(self, members, spec, obs, idle)
 		if !slices.IsSorted(plan.Peers()) || slices.Contains(plan.Peers(), self) {
 			t.Fatalf("peers of %s: %v", self, plan.Peers())
 		}
@@ -196,7 +197,7 @@ func TestAnyViewMakesASoundPlan(t *testing.T) {
 				t.Fatalf("%s sends its own changes to its peer %s: %t", self, peer, got)
 			}
 		}
-		again := Make(self, rapid.Permutation(append(members, members...)).Draw(t, "order"), spec, obs, nil)
+		again := Make(self, rapid.Permutation(append(members, members...)).Draw(t, "order"), spec, obs, idle)
 		if !slices.Equal(plan.Peers(), again.Peers()) || !maps.EqualFunc(plan.routes, again.routes, equalSets) ||
 			!equalSets(plan.strays, again.strays) {
 			t.Fatal("the order of the members matters, or naming them twice")

@@ -178,12 +178,7 @@ func (w *world) stop(n *node, backup *copyOfStore) {
 // replace kills a process and starts it with another store.
 func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand) {
 	w.stop(n, backup)
-	epoch := n.epoch
-	w.after(between(r, 200*time.Millisecond, 3*time.Second), func() {
-		if n.epoch != epoch {
-			n.mute = false // it was started again with the store that it had
-			return
-		}
+	w.startAfter(between(r, 200*time.Millisecond, 3*time.Second), n, func() {
 		if w.canLose(n, backup) && (!volume || w.allKnowBetter(n, backup)) {
 			w.restore(n, backup, volume)
 			n.mute = volume || backup.empty
@@ -194,6 +189,18 @@ func (w *world) replace(n *node, backup *copyOfStore, volume bool, r *rand.Rand)
 		} else {
 			n.mute = false
 		}
+	})
+}
+
+// startAfter starts a stopped process once its store is replaced.
+func (w *world) startAfter(delay time.Duration, n *node, replace func()) {
+	epoch := n.epoch
+	w.after(delay, func() {
+		if n.epoch != epoch {
+			n.mute = false // it was started again with the store that it had
+			return
+		}
+		replace()
 		n.boot()
 	})
 }

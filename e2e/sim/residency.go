@@ -120,15 +120,11 @@ func (w *world) putHoldersBack(r *rand.Rand) {
 	for _, n := range holders {
 		backup := n.archive[r.IntN(len(n.archive))]
 		w.stop(n, backup)
-		epoch, delay, seed := n.epoch, between(r, 200*time.Millisecond, 3*time.Second), r.Uint64()
-		w.after(delay, func() {
-			if n.epoch != epoch {
-				return
-			}
+		delay, seed := between(r, 200*time.Millisecond, 3*time.Second), r.Uint64()
+		w.startAfter(delay, n, func() {
 			w.restore(n, backup, false)
 			n.mute = false
 			w.delayLinks(n, source(seed, streamVaults))
-			n.boot()
 		})
 	}
 }

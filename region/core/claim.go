@@ -29,7 +29,7 @@ type broughtDoc struct {
 }
 
 // A claimed says which changes of a replica another one makes anew: those above from, where
-// other claims ended that it knew, up to to.
+// other claims ended that it knew, up to and with to.
 type claimed struct {
 	by       crdt.ReplicaID
 	from, to uint64
@@ -183,13 +183,13 @@ func (c *Core) awaits(a *asideRecord) bool {
 // endClaims says that what was claimed for this region is made anew, by whichever of its replicas,
 // once nothing of it is left: also if a store was lost that had it.
 func (c *Core) endClaims() error {
-	if left := c.rebasing.left > 0 && !c.rebasing.stalled; left || c.rebasing.unclaimed == c.catalog || c.waitsForShares() {
+	if left := c.rebasing.left > 0 && !c.rebasing.stalled; left || c.rebasing.noClaims == c.catalog || c.waitsForShares() {
 		return nil
 	}
 	if ready := c.writable() == nil; c.boot.phase != bootNone || !c.synced || !c.announced || !ready {
 		return nil
 	}
-	c.rebasing.unclaimed = c.catalog
+	c.rebasing.noClaims = c.catalog
 	var docs []systemDoc
 	for r, claims := range c.catalog.claims {
 		for _, x := range claims {

@@ -51,8 +51,7 @@ func TestStoresThatComeBackTogetherBringInNothingTwice(t *testing.T) {
 	w.run(2 * time.Second)
 	for _, far := range []string{"d", "e"} {
 		for _, near := range []string{"a", "b", "c"} {
-			w.down[[2]string{near, far}] = true
-			w.unlink(w.nodes[near], w.nodes[far])
+			w.cut(w.nodes[near], w.nodes[far])
 		}
 	}
 	d, e := w.nodes["d"], w.nodes["e"]
@@ -107,8 +106,7 @@ func (w *cluster) removed(names ...string) {
 	for _, n := range w.sorted() {
 		for _, o := range names {
 			if n.name != o {
-				w.down[pairOf(n, w.nodes[o])] = true
-				w.unlink(n, w.nodes[o])
+				w.cut(n, w.nodes[o])
 			}
 		}
 	}
@@ -165,8 +163,7 @@ func TestStoresThatNobodyKnewComeBack(t *testing.T) {
 	w := newCluster(t, "a", "b", "c", "d", "e")
 	for _, far := range []string{"d", "e"} {
 		for _, near := range []string{"a", "b", "c"} {
-			w.down[[2]string{near, far}] = true
-			w.unlink(w.nodes[near], w.nodes[far])
+			w.cut(w.nodes[near], w.nodes[far])
 		}
 	}
 	w.run(5 * time.Second)
@@ -189,14 +186,12 @@ func TestStoreWaitsForWhatItsChangesBuildOn(t *testing.T) {
 	d, e := w.nodes["d"], w.nodes["e"]
 	for _, far := range []*node{d, e} {
 		for _, near := range []string{"a", "b", "c"} {
-			w.down[pairOf(w.nodes[near], far)] = true
-			w.unlink(w.nodes[near], far)
+			w.cut(w.nodes[near], far)
 		}
 	}
 	e.count(3)
 	w.run(2 * time.Second)
-	w.down[pairOf(d, e)] = true
-	w.unlink(d, e)
+	w.cut(d, e)
 	e.count(4)
 	w.removed("d", "e")
 	w.takeBack("d", "e")
@@ -231,15 +226,13 @@ func TestStoreComesBackWithWhatAnotherOneHasLost(t *testing.T) {
 	c, d := w.nodes["c"], w.nodes["d"]
 	for _, far := range []*node{c, d} {
 		for _, near := range []string{"a", "b"} {
-			w.down[pairOf(w.nodes[near], far)] = true
-			w.unlink(w.nodes[near], far)
+			w.cut(w.nodes[near], far)
 		}
 	}
 	c.put("1")
 	c.count(3)
 	w.run(2 * time.Second)
-	w.down[pairOf(c, d)] = true
-	w.unlink(c, d)
+	w.cut(c, d)
 	delete(w.down, pairOf(w.nodes["a"], c))
 	delete(w.down, pairOf(w.nodes["b"], c))
 	c.start(memstore.New())
@@ -270,8 +263,7 @@ func TestStoreRemovedAgainLeavesToOthersWhatTheyHadClaimed(t *testing.T) {
 	w.takeBack("d", "e")
 	w.run(time.Second)
 	for _, n := range w.sorted() {
-		w.down[pairOf(n, b)] = true
-		w.unlink(n, b)
+		w.cut(n, b)
 		w.down[pairOf(n, e)] = n == b || n == d
 	}
 	w.rejoin(10)
@@ -363,8 +355,7 @@ func TestStoreThatNobodyKnewComesBackAsAnotherReplica(t *testing.T) {
 	w := newCluster(t, "a", "b", "c", "d")
 	d := w.nodes["d"]
 	for _, near := range []string{"a", "b", "c"} {
-		w.down[pairOf(w.nodes[near], d)] = true
-		w.unlink(w.nodes[near], d)
+		w.cut(w.nodes[near], d)
 	}
 	w.keep = core.Retention{Changes: 1}
 	for _, name := range []string{"a", "b", "c"} {

@@ -2,7 +2,6 @@ package core
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 )
 
@@ -24,10 +23,9 @@ func (c *Core) giveUp(ask RemoveRegion, why error) (RemovalReceipt, error) {
 	switch {
 	case p == nil || !errors.Is(why, ErrCatchingUp) || c.boot.phase != bootNone:
 		return RemovalReceipt{}, why
-	case !c.holdsOthers():
-		return RemovalReceipt{}, fmt.Errorf("%w; this region holds nothing of any other one, and would be a cluster of its own", why)
-	case c.uptime < c.cfg.Timing.DeadAfter || c.within(p):
-		return RemovalReceipt{}, why // it may come to be without that
+	case !c.holdsOthers() || c.uptime < c.cfg.Timing.DeadAfter || c.within(p):
+		// It would be a cluster of its own, or may come to take writes without that.
+		return RemovalReceipt{}, why
 	}
 	i := c.incarnationOf(ask.Region)
 	if !c.isGivenUp(ask.Region) {

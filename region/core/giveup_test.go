@@ -135,8 +135,7 @@ func TestRegionThatCameBackIsGivenUpNoMore(t *testing.T) {
 	w.run(2 * time.Second)
 	cut := func(n *node, from ...*node) {
 		for _, o := range from {
-			w.down[pairOf(n, o)] = true
-			w.unlink(n, o)
+			w.cut(n, o)
 		}
 	}
 	cut(c, a, b, d)
@@ -174,8 +173,7 @@ func TestRegionThatCameBackIsGivenUpNoMore(t *testing.T) {
 func TestRegionThatHoldsNothingOfOthersGivesUpNobody(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
-	w.down[pairOf(a, b)] = true
-	w.unlink(a, b)
+	w.cut(a, b)
 	w.run(3 * time.Second)
 	a.write("x")
 	image := a.st.Clone()

@@ -80,7 +80,7 @@ func (c *Core) ready() error {
 	}
 	if !c.synced && !c.founding() {
 		return fmt.Errorf("%w: this store, which is new, restored or a copy, has caught up; it takes writes once a region that does so itself has heard of it, or all have: %s%s",
-			ErrCatchingUp, strings.Join(c.unaware(), ", "), wayOut)
+			ErrCatchingUp, strings.Join(c.unaware(), ", "), c.wayOut())
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (c *Core) announceable() error {
 	switch {
 	case c.synced || c.founding():
 	case !c.met && c.expects():
-		return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy%s", ErrCatchingUp, wayOut)
+		return fmt.Errorf("%w: no region was met yet that could have more than this store, which is new, restored or a copy%s", ErrCatchingUp, c.wayOut())
 	case !c.have.Covers(c.owed()):
 		return c.lackError()
 	}
@@ -115,7 +115,12 @@ func (c *Core) announceable() error {
 }
 
 // wayOut is what an operator can do where regions are waited for that do not come back.
-const wayOut = "; those that are gone for good are not waited for after: meridian region remove REGION --force"
+func (c *Core) wayOut() string {
+	if !c.holdsOthers() {
+		return "; this region holds nothing of any other one, and would be a cluster of its own without these: if it is to be that, start it without --peers"
+	}
+	return "; those that are gone for good are not waited for after: meridian region remove REGION --force"
+}
 
 // lackError says what is still to come, and of whom if that is not heard.
 func (c *Core) lackError() error {
@@ -129,7 +134,7 @@ func (c *Core) lackError() error {
 	if len(silent) == 0 {
 		return fmt.Errorf("%w: %d changes are still to come", ErrCatchingUp, n)
 	}
-	return fmt.Errorf("%w: %d changes are still to come, and not heard of those that told of them: %s%s", ErrCatchingUp, n, strings.Join(silent, ", "), wayOut)
+	return fmt.Errorf("%w: %d changes are still to come, and not heard of those that told of them: %s%s", ErrCatchingUp, n, strings.Join(silent, ", "), c.wayOut())
 }
 
 // founding reports whether this store is the first of a new cluster, or among

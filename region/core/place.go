@@ -26,13 +26,13 @@ func (c *Core) place(d *oldDoc, col *Collection) error {
 		return c.placeHistory(d, col, e)
 	}
 	merged := e.state.Clone()
+	apply := merged.Apply
+	if r, ok := merged.(crdt.Rebaser); ok {
+		apply = r.Rebase
+	}
 	for i, ch := range d.changes {
 		m := *d.mutation(i)
 		m.Collection = col.Incarnation
-		apply := merged.Apply
-		if r, ok := merged.(crdt.Rebaser); ok {
-			apply = r.Rebase
-		}
 		if err := apply(ch.Header, m); err != nil {
 			return fmt.Errorf("%w: %w", errUnplaced, err)
 		}

@@ -40,9 +40,9 @@ type rebasing struct {
 	claimed bool
 	// contested is the claim, as long as others could have made the same.
 	contested crdt.Vector
-	// leftTo is the catalog as long as others have to make something anew first, unclaimed that
+	// leftTo is the catalog as long as others have to make something anew first, noClaims that
 	// in which this region has no claim that is to be ended.
-	leftTo, unclaimed *Catalog
+	leftTo, noClaims *Catalog
 	// postponed are documents that cannot be made anew for now, true for those that wait
 	// for shares of bounded counters; stalled says that they are all that is left.
 	postponed map[store.DocKey]bool

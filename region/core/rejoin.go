@@ -82,7 +82,8 @@ func parseAside(name string) (store.DocKey, error) {
 }
 
 // rejoin begins to come back as a new replica, if this region was added again, or its
-// replica is unknown to those who go on, and the peer has all else that this store holds.
+// replica is unknown to those who go on, and the peer has all else that they will ever have of
+// what this store holds.
 // Of a replica that is nobody's all is set aside: no one who goes on has any change of it, or will.
 func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID) bool) error {
 	if c.boot.phase == bootSaving || !m.Added && !m.Unknown {
@@ -107,14 +108,16 @@ func (c *Core) rejoin(peer string, m *wire.Removed, nobodys func(crdt.ReplicaID)
 			c.noteOnce(peer, "this region cannot come back yet: a region lacks changes of others that are held here", "peer", peer, "replica", r, "lacks", all-theirs)
 			return nil
 		}
-		if have < c.cut.vector.Get(r) && have < all {
+		if have > 0 {
+			kept = kept.With(crdt.Dot{Replica: r, Seq: have})
+		}
+	}
+	for r, all := range c.have.All() {
+		if have := kept.Get(r); have < min(all, c.cut.vector.Get(r)) {
 			// It came with a snapshot, and not as changes that could be made anew.
 			c.note(true, "changes are held here only as what they made of documents, and are not brought in: they are left to the store that wrote them",
 				"replica", r, "from", have+1, "to", all)
-			have = all
-		}
-		if have > 0 {
-			kept = kept.With(crdt.Dot{Replica: r, Seq: have})
+			kept = kept.With(crdt.Dot{Replica: r, Seq: all})
 		}
 	}
 	c.note(true, "this region sets aside what no other has, and comes back as a new replica",

@@ -26,8 +26,7 @@ func TestRemovalThatIsDueStaysDue(t *testing.T) {
 		}
 		for _, n := range w.sorted() {
 			if e := w.nodes["e"]; n != e {
-				w.down[pairOf(n, e)] = true
-				w.unlink(n, e)
+				w.cut(n, e)
 			}
 		}
 		w.run(5 * time.Second)

@@ -31,9 +31,9 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 		return
 	}
 	direct := from == r.Region
-	if why, unknown, after := c.stale(r.Replica, r.Have, r.Region); why != "" {
+	if no := c.stale(r.Replica, r.Have, r.Region); no.why != "" {
 		if direct {
-			c.turnAway(from, why, unknown, after)
+			c.turnAway(from, no)
 		}
 		return
 	}

@@ -120,7 +120,7 @@ func newSyncState(spec topology.Spec) syncState {
 
 func (c *Core) linkUp(name string) {
 	if c.turnsAway(name) {
-		c.turnAway(name, c.cfg.Region+" says that "+name+" was removed from the cluster", false, crdt.Vector{})
+		c.turnAway(name, refusal{why: c.cfg.Region + " says that " + name + " was removed from the cluster"})
 		return
 	}
 	if c.keepsOut(name, crdt.ReplicaID{}) {
@@ -296,8 +296,8 @@ func (c *Core) receiveHello(p *peer, h wire.Hello) error {
 		c.reject(p.name, fmt.Errorf("it speaks versions %d to %d, this region %d to %d", h.MinVersion, h.MaxVersion, wire.MinVersion, wire.Version))
 		return nil
 	}
-	if why, unknown, after := c.stale(h.Replica, h.Have, p.name); why != "" {
-		c.turnAway(p.name, why, unknown, after)
+	if no := c.stale(h.Replica, h.Have, p.name); no.why != "" {
+		c.turnAway(p.name, no)
 		return nil
 	}
 	if c.keepsOut(p.name, h.Replica) {

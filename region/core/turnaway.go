@@ -43,14 +43,19 @@ func (c *Core) keepsOut(name string, r crdt.ReplicaID) bool {
 	return c.catalog.frozen(&self, due) && (c.catalog.joining(&m) || !r.IsZero() && c.catalog.frozen(&m, due))
 }
 
-// turnAway tells a region why nothing is taken from it. It closes the link. If it is
-// unknown, nobody has anything of its present replica; after is what nobody takes any
-// more that was made without it, beside what is stable.
-func (c *Core) turnAway(name, why string, unknown bool, after crdt.Vector) {
-	c.noteOnce(name, "a region is turned away", "peer", name, "reason", why)
-	m := wire.Removed{Have: c.have, Stable: c.sync.stable.Join(after), Final: c.catalog.ended.Join(c.catalog.brought), Reason: why, Unknown: unknown}
+// A refusal is why nothing is taken from a region.
+type refusal struct {
+	why     string      // "" if there is none
+	unknown bool        // nobody has anything of its present replica
+	after   crdt.Vector // beside what is stable: nobody takes any more what was made without it
+}
+
+// turnAway tells a region why nothing is taken from it. It closes the link.
+func (c *Core) turnAway(name string, no refusal) {
+	c.noteOnce(name, "a region is turned away", "peer", name, "reason", no.why)
+	m := wire.Removed{Have: c.have, Stable: c.sync.stable.Join(no.after), Final: c.catalog.ended.Join(c.catalog.brought), Reason: no.why, Unknown: no.unknown}
 	now, member := c.catalog.Member(name)
-	if r, ok := c.catalog.removed(name); ok && !unknown {
+	if r, ok := c.catalog.removed(name); ok && !no.unknown {
 		m.Incarnation, m.Added = r.Incarnation, member
 	} else {
 		m.Incarnation = now.Incarnation
@@ -71,30 +76,29 @@ func (c *Core) noteOnce(peer, text string, args ...any) {
 	}
 }
 
-// stale says why a store cannot be that of the member that it says it is, "" if it
-// can, whether its replica is unknown to all, and a change without which nothing is taken of it.
-func (c *Core) stale(replica crdt.ReplicaID, have crdt.Vector, region string) (why string, unknown bool, after crdt.Vector) {
+// stale says why a store cannot be that of the member that it says it is, if it cannot.
+func (c *Core) stale(replica crdt.ReplicaID, have crdt.Vector, region string) refusal {
 	if c.boot.phase != bootNone {
-		return "", false, after
+		return refusal{}
 	}
 	if c.catalog.ended.Get(replica) > 0 {
-		return "this store is from before its region was removed", false, after
+		return refusal{why: "this store is from before its region was removed"}
 	}
 	// Several regions may have added it again, of which it knows one.
 	m, _ := c.catalog.Member(region)
 	done := c.catalog.completions[incarnation{region, m.Incarnation - 1}]
 	if m.Incarnation > 1 && have.Get(replica) > 0 && !slices.ContainsFunc(done, have.Contains) {
-		return "this store is from before its region was removed", false, after
+		return refusal{why: "this store is from before its region was removed"}
 	}
 	if c.have.Get(replica) == 0 && have.Get(replica) == 0 {
-		if after = c.unheardOf(have); after.Len() > 0 {
-			return "this store has what was written without knowing of the removal of a region", true, after
+		if removal := c.unheardOf(have); removal.Len() > 0 {
+			return refusal{"this store has what was written without knowing of the removal of a region", true, removal}
 		}
 	}
 	if len(c.catalog.Lost(have)) > 0 {
-		return "this store has what a removed region wrote and the others never had", c.have.Get(replica) == 0, crdt.Vector{}
+		return refusal{why: "this store has what a removed region wrote and the others never had", unknown: c.have.Get(replica) == 0}
 	}
-	return "", false, crdt.Vector{}
+	return refusal{}
 }
 
 // unheardOf finds a removal, by a change that says so, if a store has changes of a replica that none
@@ -129,7 +133,7 @@ func (c *Core) mayBegin(p pending) bool {
 		// What a snapshot has brought counts from where the log has got there.
 		if slices.ContainsFunc(heads, c.have.Contains) && !slices.ContainsFunc(heads, p.change.Deps.Contains) {
 			if q := c.peers[p.from]; q != nil && q.linked == p.change.Dot.Replica {
-				c.turnAway(p.from, "this store did not know of the removal of a region when it announced itself", true, crdt.Vector{})
+				c.turnAway(p.from, refusal{why: "this store did not know of the removal of a region when it announced itself", unknown: true})
 			}
 			return false
 		}
