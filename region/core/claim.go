@@ -15,7 +15,8 @@ import (
 // removed together, and copies of one. Increments and elements of lists made anew twice are there
 // twice. So a store claims changes before it makes them anew, and leaves those that
 // others had claimed. Two that claim the same while neither knows of the other find that out once
-// their claims are stable; then the earlier one makes them anew.
+// their claims are stable; then the earlier one makes them anew. The store of a region that was
+// removed alone does not wait for that, and says so: the others leave it to that one, whichever is earlier.
 //
 // What a store has beyond what it leaves to others builds on that: documents were made or
 // changed there. So it waits until these say that they are done.
@@ -25,6 +26,7 @@ type broughtDoc struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
 	At   uint64 `json:"at"`
+	Sole bool   `json:"sole,omitempty"`
 	Done bool   `json:"done,omitempty"`
 }
 
@@ -34,15 +36,25 @@ type claimed struct {
 	by       crdt.ReplicaID
 	from, to uint64
 	at       crdt.Stamp // greater than that of all claims that were known
+	sole     bool       // made without waiting for others that could have the same
 	done     bool       // all is made anew, or will not be
 }
 
 func (x claimed) system(of crdt.ReplicaID) systemDoc {
-	return systemDoc{broughtPrefix + of.String() + ":" + x.by.String(), broughtDoc{x.from, x.to, uint64(x.at), x.done}}
+	return systemDoc{broughtPrefix + of.String() + ":" + x.by.String(), broughtDoc{x.from, x.to, uint64(x.at), x.sole, x.done}}
 }
 
-// compare orders claims: one that knew of another comes after it.
-func (x claimed) compare(y claimed) int { return cmp.Or(cmp.Compare(x.at, y.at), x.by.Compare(y.by)) }
+// compare orders claims of the same changes: one that knew of another comes after it, and
+// all come after one that did not wait. There are no two of those that did not know of each other.
+func (x claimed) compare(y claimed) int {
+	switch {
+	case x.sole && !y.sole:
+		return -1
+	case y.sole && !x.sole:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(x.at, y.at), x.by.Compare(y.by))
+}
 
 func (c *Core) broughtChanged(id string, doc []byte) error {
 	var d broughtDoc
@@ -54,7 +66,7 @@ func (c *Core) broughtChanged(id string, doc []byte) error {
 	if err := cmp.Or(err, byErr, json.Unmarshal(doc, &d)); err != nil || d.To <= d.From {
 		return fmt.Errorf("%w: document %q: %w", crdt.ErrCorrupt, id, err)
 	}
-	x.from, x.to, x.at, x.done = d.From, d.To, crdt.Stamp(d.At), d.Done
+	x.from, x.to, x.at, x.sole, x.done = d.From, d.To, crdt.Stamp(d.At), d.Sole, d.Done
 	out := *c.catalog
 	out.brought = out.brought.Join(crdt.VectorOf(crdt.Dot{Replica: r, Seq: d.To}))
 	out.claims = maps.Clone(out.claims)
@@ -106,7 +118,7 @@ func (c *Core) makeClaim(a *asideRecord) error {
 	var docs []systemDoc
 	for r, seq := range a.to.All() {
 		if from := c.catalog.brought.Get(r); seq > from {
-			docs = append(docs, claimed{by: c.replica, from: from, to: seq, at: c.clock.Last()}.system(r))
+			docs = append(docs, claimed{by: c.replica, from: from, to: seq, at: c.clock.Last(), sole: !c.rivals()}.system(r))
 		}
 	}
 	if len(docs) > 0 {

@@ -374,3 +374,49 @@ func TestStoreThatNobodyKnewComesBackAsAnotherReplica(t *testing.T) {
 	w.rejoin(60)
 	w.cameBack(0, d)
 }
+
+// A region that was removed alone brings in at once what it has. A store that was put back to before
+// that has the same, and claims it though it was never removed: it leaves it to that region.
+func TestStoreThatWasNotRemovedLeavesItToTheOneThatWas(t *testing.T) {
+	w := newCluster(t, "a", "b", "c", "d", "e")
+	w.run(3 * time.Second)
+	w.nodes["a"].write("things")
+	w.run(2 * time.Second)
+	d, e := w.nodes["d"], w.nodes["e"]
+	image := e.st.Clone()
+	w.removed("d")
+	for _, name := range []string{"a", "b", "c"} {
+		w.cut(w.nodes[name], e)
+	}
+	e.start(image)
+	delete(w.down, pairOf(d, e))
+	w.rejoin(4)
+	d.count(3)
+	w.run(2 * time.Second)
+	if !e.core.Have().Covers(d.core.Have()) {
+		t.Fatalf("e has %v, d %v", e.core.Have(), d.core.Have())
+	}
+	w.cut(d, e)
+	w.takeBack("d")
+	w.run(time.Second)
+	b := w.nodes["b"]
+	for _, name := range []string{"a", "c"} {
+		w.cut(b, w.nodes[name])
+	}
+	delete(w.down, pairOf(b, e))
+	w.rejoin(20)
+	if s := e.status(); s.Rebased.Left == 0 || e.fx.Writable != nil {
+		t.Fatalf("e has not come back and waited: %v, %+v", e.fx.Writable, s.Rebased)
+	}
+	delete(w.down, pairOf(w.nodes["a"], d))
+	w.rejoin(20)
+	if s := d.status(); s.Rebased.Left != 0 || s.Rebased.Documents == 0 {
+		t.Fatalf("d has brought in nothing: %v, %+v", d.fx.Writable, s.Rebased)
+	}
+	clear(w.down)
+	w.rejoin(40)
+	w.cameBack(1, d, e)
+	if got := w.nodes["a"].counted(); got != 3 {
+		t.Errorf("3 was brought in as %d", got)
+	}
+}
