@@ -313,7 +313,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "make anew what another store has made anew", pkg: "region/core",
-		old: "return a.skip.Contains(ch.Dot) })", new: "return a.skip.Contains(ch.Dot) && ch == nil })",
+		old: "case !a.skip.Contains(ch.Dot):", new: "case true:",
 		caught: "checkMadeAnew", with: sim.Removals,
 	},
 	{

@@ -19,7 +19,9 @@ import (
 // removed alone does not wait for that, and says so: the others leave it to that one, whichever is earlier.
 //
 // What a store has beyond what it leaves to others builds on that: documents were made or
-// changed there. So it waits until these say that they are done.
+// changed there. So it waits until these say that they are done. If the one that claimed something
+// is lost, another store of its region says so in its place: then nobody knows what of it was made
+// anew, and who has the same sets it aside for people to look at.
 
 // A broughtDoc is a claimed as the system collection has it.
 type broughtDoc struct {
@@ -28,6 +30,7 @@ type broughtDoc struct {
 	At   uint64 `json:"at"`
 	Sole bool   `json:"sole,omitempty"`
 	Done bool   `json:"done,omitempty"`
+	Lost bool   `json:"lost,omitempty"`
 }
 
 // A claimed says which changes of a replica another one makes anew: those above from, where
@@ -38,10 +41,11 @@ type claimed struct {
 	at       crdt.Stamp // greater than that of all claims that were known
 	sole     bool       // made without waiting for others that could have the same
 	done     bool       // all is made anew, or will not be
+	lost     bool       // as another store of its region says: nobody knows what of it is made anew
 }
 
 func (x claimed) system(of crdt.ReplicaID) systemDoc {
-	return systemDoc{broughtPrefix + of.String() + ":" + x.by.String(), broughtDoc{x.from, x.to, uint64(x.at), x.sole, x.done}}
+	return systemDoc{broughtPrefix + of.String() + ":" + x.by.String(), broughtDoc{x.from, x.to, uint64(x.at), x.sole, x.done, x.lost}}
 }
 
 // compare orders claims of the same changes: one that knew of another comes after it, and
@@ -66,13 +70,36 @@ func (c *Core) broughtChanged(id string, doc []byte) error {
 	if err := cmp.Or(err, byErr, json.Unmarshal(doc, &d)); err != nil || d.To <= d.From {
 		return fmt.Errorf("%w: document %q: %w", crdt.ErrCorrupt, id, err)
 	}
-	x.from, x.to, x.at, x.sole, x.done = d.From, d.To, crdt.Stamp(d.At), d.Sole, d.Done
+	x.from, x.to, x.at, x.sole, x.done, x.lost = d.From, d.To, crdt.Stamp(d.At), d.Sole, d.Done, d.Lost
 	out := *c.catalog
 	out.brought = out.brought.Join(crdt.VectorOf(crdt.Dot{Replica: r, Seq: d.To}))
 	out.claims = maps.Clone(out.claims)
 	out.claims[r] = append(slices.DeleteFunc(slices.Clone(out.claims[r]), func(y claimed) bool { return y.by == x.by }), x)
 	c.catalog = &out
 	return nil
+}
+
+// broughtIn is up to where changes of replicas are made anew, or are going to be, as far as a region
+// is to be told that: not of a replica of which a claim was lost, or is of an earlier store of its own.
+func (c *Catalog) broughtIn(region string) (out crdt.Vector) {
+	for r, seq := range c.brought.All() {
+		if !slices.ContainsFunc(c.claims[r], func(x claimed) bool { return x.lost || !x.done && c.Region(x.by) == region }) {
+			out = out.With(crdt.Dot{Replica: r, Seq: seq})
+		}
+	}
+	return out
+}
+
+// unsure reports whether a change is one that a store had claimed that is lost.
+func (c *Core) unsure(a *asideRecord, d crdt.Dot) bool {
+	return slices.ContainsFunc(c.catalog.claims[d.Replica], func(x claimed) bool {
+		return x.from < d.Seq && d.Seq <= x.to && (x.lost || !x.done && c.isLost(a, x))
+	})
+}
+
+// isLost reports whether a claim is of another store of this region.
+func (c *Core) isLost(a *asideRecord, x claimed) bool {
+	return x.by != c.replica && a.made.Get(x.by) == 0 && c.catalog.Region(x.by) == c.cfg.Region
 }
 
 // claim writes down which changes this store is about to make anew, and finds out which
@@ -125,7 +152,8 @@ func (c *Core) makeClaim(a *asideRecord) error {
 		if err := c.updateSystem(docs...); err != nil {
 			return err
 		}
-		a.claim = a.claim.With(crdt.Dot{Replica: c.replica, Seq: c.have.Get(c.replica)})
+		d := crdt.Dot{Replica: c.replica, Seq: c.have.Get(c.replica)}
+		a.claim, a.made = a.claim.With(d), a.made.With(d)
 	}
 	c.putMeta(metaAside, a.encode())
 	return nil
@@ -193,7 +221,7 @@ func (c *Core) awaits(a *asideRecord) bool {
 }
 
 // endClaims says that what was claimed for this region is made anew, by whichever of its replicas,
-// once nothing of it is left: also if a store was lost that had it.
+// once nothing of it is left, or that the store is lost that had it.
 func (c *Core) endClaims() error {
 	if left := c.rebasing.left > 0 && !c.rebasing.stalled; left || c.rebasing.noClaims == c.catalog || c.waitsForShares() {
 		return nil
@@ -201,19 +229,28 @@ func (c *Core) endClaims() error {
 	if ready := c.writable() == nil; c.boot.phase != bootNone || !c.synced || !c.announced || !ready {
 		return nil
 	}
+	a, err := c.asideRecord()
+	if err != nil {
+		return err
+	}
 	c.rebasing.noClaims = c.catalog
 	var docs []systemDoc
 	for r, claims := range c.catalog.claims {
 		for _, x := range claims {
 			if !x.done && c.catalog.Region(x.by) == c.cfg.Region {
-				x.done = true
+				x.done, x.lost = true, c.isLost(&a, x)
 				docs = append(docs, x.system(r))
 			}
 		}
 	}
-	if len(docs) == 0 {
-		return nil
+	if len(docs) > 0 {
+		slices.SortFunc(docs, func(a, b systemDoc) int { return strings.Compare(a.id, b.id) })
+		if err := c.updateSystem(docs...); err != nil {
+			return err
+		}
 	}
-	slices.SortFunc(docs, func(a, b systemDoc) int { return strings.Compare(a.id, b.id) })
-	return c.updateSystem(docs...)
+	if c.rebasing.left == 0 && a.made.Len() > 0 {
+		c.putMeta(metaAside, nil)
+	}
+	return nil
 }

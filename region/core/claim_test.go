@@ -420,3 +420,55 @@ func TestStoreThatWasNotRemovedLeavesItToTheOneThatWas(t *testing.T) {
 		t.Errorf("3 was brought in as %d", got)
 	}
 }
+
+// A store is lost that had claimed what another one has, too, before it brought that in: nobody can
+// tell, so the other one keeps it for people to look at, also if it comes back long after.
+func TestStoreKeepsWhatALostOneHadClaimed(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late=%v", late), func(t *testing.T) {
+			w := newCluster(t, "a", "b", "c", "d", "e")
+			w.run(3 * time.Second)
+			w.nodes["a"].write("things")
+			w.run(2 * time.Second)
+			d, e := w.nodes["d"], w.nodes["e"]
+			for _, far := range []*node{d, e} {
+				for _, near := range []string{"a", "b", "c"} {
+					w.cut(w.nodes[near], far)
+				}
+			}
+			e.put("1")
+			e.count(3)
+			w.run(2 * time.Second)
+			w.removed("d", "e")
+			w.takeBack("d")
+			if !late {
+				w.takeBack("e")
+			}
+			for _, n := range w.sorted() {
+				w.cut(n, w.nodes["b"]) // so that no claim is stable
+				w.down[pairOf(n, d)], w.down[pairOf(n, e)] = n == e || n.name == "b", true
+			}
+			w.rejoin(20)
+			if s := d.status(); s.Rebased.Left == 0 || d.fx.Writable != nil {
+				t.Fatalf("d has not come back and waited: %v, %+v", d.fx.Writable, s.Rebased)
+			}
+			d.start(memstore.New())
+			for _, n := range w.sorted() {
+				w.down[pairOf(n, w.nodes["b"])], w.down[pairOf(n, d)] = n == e, n == e
+			}
+			w.rejoin(20)
+			if d.fx.Writable != nil {
+				t.Fatal(d.fx.Writable)
+			}
+			if late {
+				w.takeBack("e")
+			}
+			clear(w.down)
+			w.rejoin(40)
+			w.cameBack(2, e)
+			if s := e.status(); s.Rebased.SetAside != 2 {
+				t.Errorf("%d documents were kept for people to look at", s.Rebased.SetAside)
+			}
+		})
+	}
+}

@@ -74,6 +74,57 @@ func (c *Core) putAside(d *oldDoc, was *Collection, why error) error {
 	return nil
 }
 
+// errUnsure says that nobody knows whether something was made anew.
+var errUnsure = errors.New("another store that had the same was to bring it in, and was lost before it said that it has")
+
+// leaveToOthers takes from what was set aside of a document what other stores make anew. What one was to that
+// is lost goes to the collection for what has no place, unless the document shows the same now.
+func (c *Core) leaveToOthers(d *oldDoc, a *asideRecord) ([]*crdt.Change, error) {
+	var own []*crdt.Change
+	left := *d
+	left.changes = nil
+	for _, ch := range d.changes {
+		switch {
+		case !a.skip.Contains(ch.Dot):
+			own = append(own, ch)
+		case c.unsure(a, ch.Dot):
+			left.changes = append(left.changes, ch)
+		}
+	}
+	if len(left.changes) == 0 || d.key.Collection.IsZero() {
+		return own, nil
+	}
+	was, err := c.oldCollection(d.key.Collection)
+	if errors.Is(err, errStore) {
+		return nil, err
+	}
+	if same, err := c.showsSame(d, was); same || err != nil {
+		return own, err
+	}
+	left.begun = c.have.Get(c.replica)
+	return own, c.putAside(&left, was, errUnsure)
+}
+
+// showsSame reports whether a document shows what its store had when it was set aside.
+func (c *Core) showsSame(d *oldDoc, was *Collection) (bool, error) {
+	col := c.catalog.byDot[d.key.Collection]
+	if col == nil && was != nil {
+		col, _ = c.catalog.Collection(was.Name)
+	}
+	if col == nil || d.state == nil {
+		return false, nil
+	}
+	e, err := c.load(store.DocKey{Collection: col.Incarnation, ID: d.key.ID}, col.Settings.Type)
+	if errors.Is(err, errStore) {
+		return false, err
+	}
+	if err != nil {
+		return false, nil //nolint:nilerr // it shows nothing
+	}
+	now, old := e.state.View(newest), d.state.View(newest)
+	return now.Exists == old.Exists && value.Equal(now.Value, old.Value), nil
+}
+
 // stuck leaves a document where it is.
 func (c *Core) stuck(d *oldDoc, why error) error {
 	c.note(true, "a document of this region can be written nowhere, it stays set aside in the store and is tried again after a restart",

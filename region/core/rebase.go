@@ -114,16 +114,16 @@ func (c *Core) rebase() error {
 			break
 		}
 		all := len(d.changes)
-		d.changes = slices.DeleteFunc(d.changes, func(ch *crdt.Change) bool { return a.skip.Contains(ch.Dot) })
-		if len(d.changes) > 0 {
-			err := c.bringIn(d)
-			if later := errors.Is(err, errLater); later || errors.Is(err, errStuck) {
-				c.rebasing.postponed[d.key] = later
-				continue
-			}
-			if err != nil {
-				return err
-			}
+		d.changes, err = c.leaveToOthers(d, &a)
+		if err == nil && len(d.changes) > 0 {
+			err = c.bringIn(d)
+		}
+		if later := errors.Is(err, errLater); later || errors.Is(err, errStuck) {
+			c.rebasing.postponed[d.key] = later
+			continue
+		}
+		if err != nil {
+			return err
 		}
 		c.rebasing.left = max(0, c.rebasing.left-all)
 		for _, name := range d.names {
@@ -131,7 +131,7 @@ func (c *Core) rebase() error {
 		}
 	}
 	if c.rebasing.left == 0 {
-		c.putMeta(metaAside, nil)
+		c.putMeta(metaAside, (&asideRecord{made: a.made}).encode()) // until it is said (endClaims)
 		for r, err := range c.reader.MetaRange(asideStatePrefix, "") {
 			if err != nil {
 				return storeError(err)

@@ -34,10 +34,11 @@ type asideRecord struct {
 	pending crdt.Vector // the part of it that is not claimed yet
 	skip    crdt.Vector // what another store had made anew before, or is to
 	claim   crdt.Vector // the changes that claim it, one of each replica that this store was, until it is clear who else does
+	made    crdt.Vector // all of those, until they are said to be done
 }
 
 func (a *asideRecord) encode() (b []byte) {
-	for _, v := range []crdt.Vector{a.to, a.pending, a.skip, a.claim} {
+	for _, v := range []crdt.Vector{a.to, a.pending, a.skip, a.claim, a.made} {
 		b, _ = v.AppendBinary(b)
 	}
 	return b
@@ -49,7 +50,7 @@ func (c *Core) asideRecord() (a asideRecord, err error) {
 		return a, err
 	}
 	r := crdt.NewReader(record)
-	a = asideRecord{r.Vector(), r.Vector(), r.Vector(), r.Vector()}
+	a = asideRecord{r.Vector(), r.Vector(), r.Vector(), r.Vector(), r.Vector()}
 	if err := r.Done(); err != nil {
 		return a, storeError(fmt.Errorf("record %q: %w", metaAside, err))
 	}
@@ -176,7 +177,7 @@ func (c *Core) leaveUnknown(completion *crdt.Change) error {
 		return nil
 	}
 	return c.rejoin(c.cfg.Region, &wire.Removed{
-		Unknown: true, Have: left, Final: c.catalog.ended.Join(c.catalog.brought),
+		Unknown: true, Have: left, Final: c.catalog.ended.Join(c.catalog.broughtIn(c.cfg.Region)),
 		Reason: "this store has what nobody takes who goes on without a removed region",
 	}, func(r crdt.ReplicaID) bool { return left.Get(r) == 0 })
 }

@@ -53,7 +53,7 @@ type refusal struct {
 // turnAway tells a region why nothing is taken from it. It closes the link.
 func (c *Core) turnAway(name string, no refusal) {
 	c.noteOnce(name, "a region is turned away", "peer", name, "reason", no.why)
-	m := wire.Removed{Have: c.have, Stable: c.sync.stable.Join(no.after), Final: c.catalog.ended.Join(c.catalog.brought), Reason: no.why, Unknown: no.unknown}
+	m := wire.Removed{Have: c.have, Stable: c.sync.stable.Join(no.after), Final: c.catalog.ended.Join(c.catalog.broughtIn(name)), Reason: no.why, Unknown: no.unknown}
 	now, member := c.catalog.Member(name)
 	if r, ok := c.catalog.removed(name); ok && !no.unknown {
 		m.Incarnation, m.Added = r.Incarnation, member
