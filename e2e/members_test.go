@@ -16,7 +16,7 @@ import (
 // learns the others from the one that it was told of, and becomes ready by itself.
 func TestRegionIsAddedUnderLoad(t *testing.T) {
 	t.Parallel()
-	c := cluster.Start(t, cluster.Options{Topology: cluster.Star, Args: []string{"--log-keep", "20", "--catch-up-rate", "400000"}})
+	c := cluster.Start(t, cluster.Options{Topology: cluster.Star, Args: []string{"--log-keep", "20", "--catch-up-rate", fmt.Sprint(size(400_000, 8_000_000))}})
 	c.MakeCollection(t, "copied", `{}`)
 	docs := size(2000, 200_000)
 	writeMany(t, c.Nodes, "copied", docs, docs, 1000)
@@ -26,13 +26,14 @@ func TestRegionIsAddedUnderLoad(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	old := c.Nodes
+	live := cluster.Load{Rate: size(100, 500), Duration: time.Duration(size(2, 30)) * time.Second, Workers: 8, Do: func(ctx context.Context, i int) error {
+		_, err := old[i%3].Try(ctx, cluster.PutRequest("copied", fmt.Sprint(i*7%docs), fmt.Sprintf(`{"new":%d}`, i)), http.StatusOK, http.StatusCreated)
+		return err
+	}}
+	before := live.Run(ctx)
+	live.Duration = time.Hour
 	load := make(chan *cluster.Report, 1)
-	go func() {
-		load <- cluster.Load{Rate: size(100, 500), Duration: time.Hour, Workers: 8, Do: func(ctx context.Context, i int) error {
-			_, err := old[i%3].Try(ctx, cluster.PutRequest("copied", fmt.Sprint(i*7%docs), fmt.Sprintf(`{"new":%d}`, i)), http.StatusOK, http.StatusCreated)
-			return err
-		}}.Run(ctx)
-	}()
+	go func() { load <- live.Run(ctx) }()
 
 	added := c.Join(t, "sa-east", c.Nodes[2], "--log-keep", "20")
 	added.Start(t)
@@ -59,7 +60,9 @@ func TestRegionIsAddedUnderLoad(t *testing.T) {
 	if r.Failed > 1 { // the one that was under way at the end
 		t.Errorf("%d writes failed meanwhile, such as: %v", r.Failed, r.Err)
 	}
-	t.Logf("%d documents, ready after %v; live writes meanwhile: %v", docs, took.Round(time.Millisecond), r)
+	ratio := func(q float64) float64 { return r.Latency.Quantile(q).Seconds() / before.Latency.Quantile(q).Seconds() }
+	t.Logf("%d documents, ready after %v; live writes before: %v; meanwhile: %v; median %.1f times, p99 %.1f times",
+		docs, took.Round(time.Millisecond), before, r, ratio(0.5), ratio(0.99))
 	added.Put(t, "copied", "late", `{"v":1}`)
 	c.AwaitSame(t)
 	awaitCut(t, 120, c.Nodes...)

@@ -102,7 +102,7 @@ func TestI08_MemoryStaysBoundedWhileAPeerIsAway(t *testing.T) {
 	writeMany(t, c.Nodes, "away", 2000, 500, 200) // caches and connections are there
 	c.AwaitEqual(t)
 	away.Kill(t)
-	n := size(10_000, 100_000)
+	n := size(10_000, 200_000)
 
 	writer, other := newGauge(t, a), newGauge(t, c.Nodes[1])
 	took := writeMany(t, []*cluster.Node{a}, "away", n, n/2, 200)
