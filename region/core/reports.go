@@ -86,7 +86,7 @@ func (c *Core) receiveReport(from string, r wire.Report) {
 // never come to count.
 func (c *Core) waitFor(p *peer, v crdt.Vector) {
 	if p.waiting.Len() == 0 {
-		p.waiting, p.needs, p.promises = v, v, p.report.Settled
+		p.waiting, p.needs, p.promises = v, v, p.report.Settled && !c.foundsAnew(&p.report)
 		// If others hold changes of it that it does not tell of, its store may have
 		// been rolled back since it made them. They count for what it has written.
 		if seq := c.knownOf(p.report.Replica); seq > v.Get(p.report.Replica) {
@@ -94,6 +94,20 @@ func (c *Core) waitFor(p *peer, v crdt.Vector) {
 		}
 	}
 	p.count(c.have)
+}
+
+// foundsAnew reports whether a region founded a cluster of its own since it had lost its store, and met
+// none of the one that it was of. It has heard of nothing that counts there.
+func (c *Core) foundsAnew(r *wire.Report) bool {
+	if !r.Founder {
+		return false
+	}
+	for other := range c.catalog.announcements.All() {
+		if other != r.Replica && c.catalog.Region(other) == r.Region {
+			return true
+		}
+	}
+	return false
 }
 
 // knownOf is up to where anybody is known to hold the changes of a replica.
@@ -238,7 +252,7 @@ func (c *Core) sendStatus() error {
 	c.sync.reportSeq = max(c.sync.reportSeq+1, uint64(max(c.now.UnixMilli(), 0)))
 	reports := []wire.Report{{
 		Region: c.cfg.Region, Replica: c.replica, Seq: c.sync.reportSeq, Have: c.have,
-		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.commonDigest(), Settled: c.synced || c.founder, Copying: c.copying(), Wants: wants,
+		Links: c.sync.links, Now: c.now.UnixMilli(), Digest: c.commonDigest(), Settled: c.synced || c.founder, Founder: c.founder && !c.synced, Copying: c.copying(), Wants: wants,
 	}}
 	if c.boot.phase != bootNone {
 		reports[0].Digest = digest.Digest{}

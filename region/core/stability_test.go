@@ -276,6 +276,38 @@ func TestI12_ClusterThatWasPutBackGoesOn(t *testing.T) {
 	}
 }
 
+// A region that lost its store and met nobody goes on as a cluster of its own. It knows nothing of what
+// counts where it was, and vouches for none that does.
+func TestI12_WhoFoundedAnewDoesNotVouch(t *testing.T) {
+	w := newCluster(t, "a", "b", "c")
+	w.run(3 * time.Second)
+	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
+	a.write("x")
+	b.write("x")
+	w.run(2 * time.Second)
+	image := a.st.Clone()
+	w.cut(a, b)
+	w.cut(a, c)
+	w.cut(b, c)
+	a.start(image)
+	b.start(memstore.New())
+	w.run(10 * time.Second)
+	b.write("y")
+	delete(w.down, pairOf(a, b))
+	w.link(a, b)
+	w.run(10 * time.Second)
+	if err := a.fx.Writable; !errors.Is(err, core.ErrCatchingUp) || !strings.Contains(err.Error(), "or all have: c") {
+		t.Errorf("c may hold for stable what a has forgotten, and it takes writes: %v", err)
+	}
+	clear(w.down)
+	w.link(a, c)
+	w.link(b, c)
+	w.run(5 * time.Second)
+	for _, n := range w.sorted() {
+		n.write("z-" + n.name)
+	}
+}
+
 // Those who wait for each other link with all members, also with one that the stores were
 // put back to before anybody had met it.
 func TestI12_ClusterThatWasPutBackMeetsWhoWasAdded(t *testing.T) {

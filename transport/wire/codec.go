@@ -304,7 +304,7 @@ func (x *Report) append(b []byte) []byte {
 		b = appendText(b, l)
 	}
 	b = x.Digest.Append(binary.AppendVarint(b, x.Now))
-	b = binary.AppendUvarint(append(b, flags(x.Settled, x.Copying)), uint64(len(x.Wants)))
+	b = binary.AppendUvarint(append(b, flags(x.Settled, x.Copying, x.Founder)), uint64(len(x.Wants)))
 	for _, w := range x.Wants {
 		b = binary.AppendUvarint(append(b, w.Dot.Replica[:]...), w.Dot.Seq)
 		b = binary.BigEndian.AppendUint64(b, w.Regions)
@@ -340,7 +340,7 @@ func (x *Report) read(r *crdt.Reader) {
 		return
 	}
 	is := r.Byte()
-	x.Settled, x.Copying = is&1 != 0, is&2 != 0
+	x.Settled, x.Copying, x.Founder = is&1 != 0, is&2 != 0, is&4 != 0
 	if n := r.Count(MaxWants, minDot+8); n > 0 {
 		x.Wants = make([]Want, n)
 		for i := range x.Wants {

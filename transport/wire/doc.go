@@ -39,7 +39,7 @@
 //     Version 6 adds [Behind], [SnapshotRequest] and [SnapshotPart]; a peer without
 //     them is not asked for a snapshot. From version 7 on changes may
 //     carry decisions. Version 8 adds [DocQuery] and [DocReply], whether the region of a
-//     [Report] is settled and what it wants, what a [Hello] says of the receiver, Elsewhere in [SnapshotPart], and changes of which some regions have
+//     [Report] is settled, as what, and what it wants, what a [Hello] says of the receiver, Elsewhere in [SnapshotPart], and changes of which some regions have
 //     placeholders; digests have another form since. Whoever does not read those
 //     cannot take part, so links with earlier versions are refused.
 //     [Removed] is told to whoever is not linked with any more; who does not know it

@@ -205,6 +205,8 @@ type Report struct {
 	// Settled says that the region's replica has a place in the cluster: it takes
 	// writes, or did, and can vouch for a new replica.
 	Settled bool
+	// Founder says that it is settled only as the first of a cluster, having met nobody who had more.
+	Founder bool
 	// Copying is as in [Hello]. Since version 8.
 	Copying bool
 	// Wants names changes that the region should hold and has only placeholders of,

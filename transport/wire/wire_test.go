@@ -49,7 +49,7 @@ var samples = map[string]wire.Message{
 	"changes": wire.Changes{Changes: [][]byte{[]byte("one"), []byte("another")}},
 	"ack":     wire.Ack{Have: vector()},
 	"status": wire.Status{Reports: []wire.Report{
-		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector(), Links: []string{"ap-south", "eu-west"}, Now: 1_760_000_000_123, Digest: sum(5), Settled: true, Copying: true, Wants: []wire.Want{{Dot: crdt.Dot{Replica: replica(2), Seq: 2}, Regions: 7 << 60}, {Dot: crdt.Dot{Replica: replica(3), Seq: 300}}}},
+		{Region: "us-east", Replica: replica(1), Seq: 9, Have: vector(), Links: []string{"ap-south", "eu-west"}, Now: 1_760_000_000_123, Digest: sum(5), Settled: true, Founder: true, Copying: true, Wants: []wire.Want{{Dot: crdt.Dot{Replica: replica(2), Seq: 2}, Regions: 7 << 60}, {Dot: crdt.Dot{Replica: replica(3), Seq: 300}}}},
 		{Region: "eu-west", Replica: replica(2), Seq: 1, Now: -1},
 	}},
 	"request":      wire.Request{ID: 77, Spans: []crdt.Span{{Replica: replica(1), From: 5, To: 5}, {Replica: replica(2), From: 1, To: 1000}}},
