@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/meridiandb/meridian/region"
@@ -79,7 +78,7 @@ func (b *backupStream) Write(p []byte) (int, error) {
 	if b.x.status == 0 {
 		h := b.x.Header()
 		h["Content-Type"], h["Cache-Control"], h["X-Content-Type-Options"] = backupMedia, noStore, noSniff
-		h[HeaderStaleness] = []string{strconv.FormatInt(max(b.x.s.region.Staleness(), 0).Milliseconds(), 10)}
+		h[HeaderStaleness] = b.x.s.staleness()
 		if err := b.conn.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return 0, err
 		}

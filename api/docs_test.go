@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func TestDocumentIsCreatedReadReplacedAndDeleted(t *testing.T) {
 		}
 		w.do("GET", "/v1/collections/carts/docs/other", nil).gives(404).as(noDocument, "other")
 		head := w.do("HEAD", aDoc, nil).gives(200)
-		if head.body != "" || head.Get("Content-Length") != got.Get("Content-Length") || head.etag() != got.etag() {
+		if head.body != "" || head.Get("Content-Length") != strconv.Itoa(len(got.body)) || head.etag() != got.etag() {
 			t.Errorf("HEAD gives %q with headers %v", head.body, head.Header)
 		}
 		replaced := w.do("PUT", aDoc, `{"c":9223372036854775807}`).gives(200)

@@ -143,16 +143,23 @@ func (x *exchange) answer(r *http.Request, status int, media []string, body []by
 	if _, ok := h["Cache-Control"]; !ok {
 		h["Cache-Control"] = noStore
 	}
-	x.set("Content-Length", strconv.Itoa(len(body)))
+	if len(body) > shortAnswer || status >= http.StatusBadRequest || r.Method == http.MethodHead {
+		x.set("Content-Length", strconv.Itoa(len(body)))
+	}
 	h["X-Content-Type-Options"] = noSniff
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		x.set(HeaderStaleness, strconv.FormatInt(max(x.s.region.Staleness(), 0).Milliseconds(), 10))
+		h[HeaderStaleness] = x.s.staleness()
 	}
 	x.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		_, _ = x.Write(body) // the client has gone if this fails
 	}
 }
+
+// shortAnswer is up to how many bytes of an answer net/http tells the length by itself,
+// at less cost than a header. It cannot for answers to HEAD, and for refusals, whose
+// answer may be sent before the body of the request has been taken.
+const shortAnswer = 2 << 10
 
 var noSniff = []string{"nosniff"}
 
@@ -166,10 +173,28 @@ func (x *exchange) answerJSON(r *http.Request, status int, body any) error {
 	return nil
 }
 
+// A knownStaleness is a number of milliseconds as a header's value.
+type knownStaleness struct {
+	ms     int64
+	header []string
+}
+
+// staleness returns the region's staleness as a header's value, which all answers of
+// a millisecond share.
+func (s *Server) staleness() []string {
+	ms := max(s.region.Staleness(), 0).Milliseconds()
+	known := s.lastStaleness.Load()
+	if known == nil || known.ms != ms {
+		known = &knownStaleness{ms, []string{strconv.FormatInt(ms, 10)}}
+		s.lastStaleness.Store(known)
+	}
+	return known.header
+}
+
 // empty writes an answer without a body.
 func (x *exchange) empty(r *http.Request, status int) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		x.Header()[HeaderStaleness] = []string{strconv.FormatInt(max(x.s.region.Staleness(), 0).Milliseconds(), 10)}
+		x.Header()[HeaderStaleness] = x.s.staleness()
 	}
 	x.WriteHeader(status)
 }

@@ -35,6 +35,7 @@ type Server struct {
 
 	requests, waiters, feeds, backups atomic.Int64
 	lastToken                         atomic.Pointer[knownToken]
+	lastStaleness                     atomic.Pointer[knownStaleness]
 	// closing ends when Run stops taking requests; it cuts waits short.
 	closing context.Context
 	close   context.CancelFunc
@@ -117,7 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("serving HTTP", "address", addr.String())
 
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(netutil.LimitListener(s.listener, s.cfg.MaxConns)) }()
+	go func() { failed <- srv.Serve(lateListener{netutil.LimitListener(s.listener, s.cfg.MaxConns)}) }()
 	select {
 	case err := <-failed:
 		_ = srv.Close()

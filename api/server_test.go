@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
 )
 
@@ -109,6 +110,50 @@ func TestBothVersionsOfHTTPAreServed(t *testing.T) {
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// sized is a region whose documents have so many bytes of text.
+type sized struct {
+	instant
+	text int
+}
+
+func (s *sized) Get(ctx context.Context, collection, id string) (region.Document, error) {
+	d, err := s.instant.Get(ctx, collection, id)
+	d.View.Value = map[string]any{"text": strings.Repeat("x", s.text)}
+	return d, err
+}
+
+func TestAnswersTellTheirLength(t *testing.T) {
+	for _, text := range []int{1, shortAnswer - 13, shortAnswer - 12, shortAnswer - 11, 3 * shortAnswer, 100 * shortAnswer} {
+		url, _ := running(t, Config{Region: &sized{text: text}})
+		for _, c := range []*http.Client{client(t, (*http.Protocols).SetHTTP1), client(t, (*http.Protocols).SetUnencryptedHTTP2)} {
+			res, err := c.Get(url + aDoc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			if err != nil || res.Body.Close() != nil || len(body) < text {
+				t.Errorf("%s: %d bytes, %v", res.Proto, len(body), err)
+			}
+			head, err := c.Head(url + aDoc)
+			if err != nil || head.Body.Close() != nil {
+				t.Fatal(err)
+			}
+			if n := int64(len(body)); res.ContentLength != n || head.ContentLength != n {
+				t.Errorf("%s: a GET of %d bytes tells of %d, and HEAD of %d", res.Proto, n, res.ContentLength, head.ContentLength)
+			}
+			req, _ := http.NewRequest(http.MethodPut, url+aDoc, strings.NewReader(`{}`))
+			put, err := c.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ = io.ReadAll(put.Body)
+			if put.Body.Close() != nil || len(body) == 0 || put.ContentLength != int64(len(body)) {
+				t.Errorf("%s: the answer to a PUT of %d bytes tells of %d", put.Proto, len(body), put.ContentLength)
+			}
+		}
 	}
 }
 
