@@ -49,6 +49,27 @@ func (h handler) Receive(l transport.Link, _ transport.Stream, m wire.Message) {
 	h.post(linkEvent{link: l, message: m})
 }
 
+// send hands messages to the links. Changes that go out on several are encoded once.
+func (o *owner) send(sends []core.Send) {
+	packed := map[*[]byte]*wire.Packed{} // by the first change
+	for _, s := range sends {
+		// Only the owner changes links, so it reads them without the lock.
+		l, ok := o.links[s.Peer]
+		if !ok {
+			continue
+		}
+		m := s.Message
+		if changes, ok := m.(wire.Changes); ok && len(changes.Changes) > 0 {
+			first := &changes.Changes[0]
+			if packed[first] == nil {
+				packed[first] = wire.Pack(m)
+			}
+			m = packed[first]
+		}
+		l.Send(m) // a message that is dropped shows in the vectors
+	}
+}
+
 // A streamJob is a catch-up stream to be served.
 type streamJob struct {
 	link   transport.Link

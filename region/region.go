@@ -386,12 +386,7 @@ func (o *owner) carryOut(fx core.Effects, start time.Time) error {
 		o.waiting[rep.ID] <- rep
 		delete(o.waiting, rep.ID)
 	}
-	// Only the owner changes links, so it reads them without the lock.
-	for _, s := range fx.Sends {
-		if l, ok := o.links[s.Peer]; ok {
-			l.Send(s.Message) // a message that is dropped shows in the vectors
-		}
-	}
+	o.send(fx.Sends)
 	for _, s := range fx.Streams {
 		if l, ok := o.links[s.Peer]; ok {
 			o.offer(streamJob{l, s})

@@ -125,7 +125,8 @@ type Traced struct {
 	From  string
 }
 
-// A Send is a message for a peer.
+// A Send is a message for a peer. Where several peers are sent the same changes, it
+// is the same slice of them.
 type Send struct {
 	Peer    string
 	Message wire.Message

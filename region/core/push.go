@@ -1,6 +1,8 @@
 package core
 
 import (
+	"slices"
+
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/transport/wire"
 )
@@ -18,6 +20,15 @@ type outgoing struct {
 
 // push sends what this step made durable along the plan.
 func (c *Core) push() error {
+	var sent [][][]byte // the Changes of each message
+	send := func(name string, msg wire.Changes) {
+		if i := slices.IndexFunc(sent, func(x [][]byte) bool { return slices.EqualFunc(x, msg.Changes, sameBytes) }); i >= 0 {
+			msg.Changes = sent[i]
+		} else {
+			sent = append(sent, msg.Changes)
+		}
+		c.send(name, msg)
+	}
 	for _, name := range c.peerNames() {
 		p := c.peers[name]
 		if !p.up {
@@ -38,14 +49,14 @@ func (c *Core) push() error {
 				continue
 			}
 			if size > 0 && size+len(form) > maxPushBytes {
-				c.send(name, msg)
+				send(name, msg)
 				msg, size = wire.Changes{}, 0
 			}
 			msg.Changes = append(msg.Changes, form)
 			size += len(form)
 		}
 		if size > 0 {
-			c.send(name, msg)
+			send(name, msg)
 		}
 		if c.acks && p.greeted {
 			c.send(name, wire.Ack{Have: c.have})
@@ -53,6 +64,9 @@ func (c *Core) push() error {
 	}
 	return nil
 }
+
+// sameBytes reports whether a and b, which are not empty, are the same memory.
+func sameBytes(a, b []byte) bool { return len(a) == len(b) && &a[0] == &b[0] }
 
 // maxPushBytes is where a message of live changes is cut.
 const maxPushBytes = 1 << 20

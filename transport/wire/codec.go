@@ -41,6 +41,9 @@ func Check(m Message) error {
 		return fmt.Errorf("%w: %d %s in a message of kind %s, at most %d are allowed", ErrTooLarge, n, what, m.Kind(), limit)
 	}
 	var err error
+	if p, ok := m.(*Packed); ok {
+		m = p.Message
+	}
 	switch m := m.(type) {
 	case Changes:
 		err = over("changes", len(m.Changes), MaxChanges)

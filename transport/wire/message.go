@@ -128,7 +128,7 @@ func (k Kind) String() string {
 // A Message is one of [Hello], [Changes], [Ack], [Status], [Request], [CatchUp],
 // [Await], [Acks], [VectorQuery], [VectorReply], [DigestQuery], [DigestReply],
 // [Presence], [ShareRequest], [Forward], [Forwarded], [Behind], [SnapshotRequest],
-// [SnapshotPart], [DocQuery], [DocReply] and [Removed], as values.
+// [SnapshotPart], [DocQuery], [DocReply] and [Removed], as values, or one of them [Packed].
 type Message interface {
 	Kind() Kind
 	// size is a bound on the size of the encoded fields.

@@ -131,7 +131,7 @@ func (l *link) writeLive() {
 				return
 			}
 		}
-		buf = enc.AppendFrame(buf[:0], batch...)
+		buf = enc.AppendFrames(buf[:0], batch...)
 		if _, err := l.out.Write(buf); err != nil {
 			l.conn.Close(CodeClosed, err.Error()) // if it has not ended already
 			return
