@@ -96,8 +96,8 @@ func (x *exchange) saw(have crdt.Vector) { x.have, x.hasHave = have, true }
 // Unwrap lets http.ResponseController reach the connection.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// headerValues is how many headers of an answer have values of their own.
-const headerValues = 4
+// headerValues is how many headers of an answer have values of their own as a rule.
+const headerValues = 2
 
 // set sets a header, whose name is in canonical form. The values of an answer
 // share their room, which is not used again: whoever serves may keep the header.
@@ -140,15 +140,15 @@ func (x *exchange) Write(b []byte) (int, error) {
 func (x *exchange) answer(r *http.Request, status int, media []string, body []byte) {
 	h := x.Header()
 	h["Content-Type"] = media
-	if _, ok := h["Cache-Control"]; !ok {
-		h["Cache-Control"] = noStore
-	}
 	if len(body) > shortAnswer || status >= http.StatusBadRequest || r.Method == http.MethodHead {
 		x.set("Content-Length", strconv.Itoa(len(body)))
 	}
 	h["X-Content-Type-Options"] = noSniff
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		h[HeaderStaleness] = x.s.staleness()
+		if _, ok := h["Cache-Control"]; !ok { // others are not cached anyway
+			h["Cache-Control"] = noStore
+		}
 	}
 	x.WriteHeader(status)
 	if r.Method != http.MethodHead {
@@ -199,12 +199,15 @@ func (x *exchange) empty(r *http.Request, status int) {
 	x.WriteHeader(status)
 }
 
-// ServeHTTP admits a request, routes it, and logs how it went.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.serve(w, r, nil) }
+
+// serve admits a request, routes it, and logs how it went. One that another region
+// forwards came by way of via.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, via []string) {
 	start := time.Now()
 	x := exchanges.Get().(*exchange)
-	*x = exchange{ResponseWriter: w, s: s, match: x.match, cookie: cookieOf(r)}
-	x.via, _ = r.Context().Value(forwardedKey{}).([]string)
+	*x = exchange{ResponseWriter: w, s: s, match: x.match, cookie: cookieOf(r), via: via}
 	x.holdBody(r)
 	defer func() { s.finish(x, r, start, recover()) }()
 	if isProbe(r) {

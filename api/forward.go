@@ -32,10 +32,6 @@ var hopByHop = []string{
 	"Transfer-Encoding", "Upgrade", "Expect", HeaderVia,
 }
 
-// forwardedKey marks the context of a request that another region forwards; its
-// value are the regions through which it came.
-type forwardedKey struct{}
-
 // A heldBody is the body of a request, which is kept in case it has to be forwarded.
 type heldBody struct {
 	io.ReadCloser
@@ -151,9 +147,9 @@ func (s *Server) serveForwarded(ctx context.Context, request []byte) []byte {
 	via := strings.Split(r.Header.Get(HeaderVia), ",")
 	r.Header.Del(HeaderVia)
 	r.RemoteAddr = via[0]
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, forwardedKey{}, via), bodyTimeout+MaxWait+s.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, bodyTimeout+MaxWait+s.cfg.Timeout)
 	defer cancel()
-	s.ServeHTTP(&answer, r.WithContext(ctx))
+	s.serve(&answer, r.WithContext(ctx), via)
 	return answer.encode(r)
 }
 

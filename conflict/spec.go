@@ -56,6 +56,9 @@ func MarshalStored(r Resolver) ([]byte, error) {
 
 // Name is the policy's name, as it is written in settings.
 func Name(r Resolver) string {
+	if plain, ok := r.(newest); ok { // without an allocation: requests are counted by it
+		return string(plain)
+	}
 	switch spec := r.Spec().(type) {
 	case string:
 		return spec

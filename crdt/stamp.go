@@ -40,7 +40,10 @@ func (s Stamp) String() string {
 
 // Append appends what String returns.
 func (s Stamp) Append(b []byte) []byte {
-	b = s.Time().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	t := s.Time()
+	b = t.AppendFormat(b, time.RFC3339) // for which package time has a short way
+	ms := t.Nanosecond() / int(time.Millisecond)
+	b = append(b[:len(b)-len("Z")], '.', '0'+byte(ms/100), '0'+byte(ms/10%10), '0'+byte(ms%10), 'Z')
 	if l := s.Logical(); l != 0 {
 		b = strconv.AppendUint(append(b, '+'), uint64(l), 10)
 	}

@@ -116,13 +116,16 @@ func (m *metrics) documents(c *core.Collection) documentCounters {
 	l := documentLabels{c.Name, conflict.Name(c.Settings.Policy)}
 	m.collections.mu.RLock()
 	d, ok := m.collections.known[l]
-	full := len(m.collections.names) >= MaxLabelledCollections
-	_, named := m.collections.names[l.collection]
+	others := false
+	if !ok && len(m.collections.names) >= MaxLabelledCollections {
+		_, named := m.collections.names[l.collection]
+		others = !named
+	}
 	m.collections.mu.RUnlock()
 	switch {
 	case ok:
 		return d
-	case full && !named:
+	case others:
 		return m.labelled(documentLabels{OtherCollections, l.policy})
 	}
 	return m.remember(l)
