@@ -281,13 +281,13 @@ const HeadsHashSize = 12
 
 // HeadsHash names a set of heads: equal heads, equal hash.
 func HeadsHash(heads []Dot) [HeadsHashSize]byte {
-	h := sha256.New()
-	var b []byte
+	var room [256]byte // on the stack, for most documents
+	b := room[:0]
 	for _, d := range heads {
-		b = appendDot(b[:0], d)
-		h.Write(b)
+		b = appendDot(b, d)
 	}
-	return [HeadsHashSize]byte(h.Sum(nil))
+	sum := sha256.Sum256(b)
+	return [HeadsHashSize]byte(sum[:])
 }
 
 // VersionTag writes the HeadsHash of a set of heads as it stands in an ETag.

@@ -1,9 +1,9 @@
 package core
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -220,7 +220,8 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 		c.uptime += max(now.Sub(c.now), 0)
 	}
 	c.now, c.fx, c.batch, c.cost = now, Effects{}, &store.Batch{}, 0
-	c.dirty, c.out, c.acks = c.dirty[:0], nil, false
+	clear(c.out)
+	c.dirty, c.out, c.acks = c.dirty[:0], c.out[:0], false
 	c.conflicts.Begin(c.batch, now)
 	c.digests.Begin(c.batch)
 	c.queue = append(c.queue, events...)
@@ -345,6 +346,7 @@ func (c *Core) handle(ev Event) error {
 
 // finish encodes what changed into the batch and says what to send once it is durable.
 func (c *Core) finish() error {
+	c.batch.Docs = slices.Grow(c.batch.Docs, len(c.dirty))
 	for _, e := range c.dirty {
 		if err := c.record(e); err != nil {
 			return err
@@ -395,22 +397,6 @@ func (c *Core) finish() error {
 	c.fx.Memory = Memory{len(c.cache.entries), c.cache.size, len(c.trim.queued)}
 	return nil
 }
-
-// exact encodes into room that is used again, and returns a copy without slack:
-// it is kept, with thousands of others.
-func (c *Core) exact(encode func(b []byte) ([]byte, error)) ([]byte, error) {
-	b, err := encode(c.scratch[:0])
-	if err != nil {
-		return nil, err
-	}
-	if cap(b) <= maxScratch {
-		c.scratch = b
-	}
-	return bytes.Clone(b), nil
-}
-
-// maxScratch is the largest room that is used again.
-const maxScratch = 1 << 20
 
 func (c *Core) flush(e *entry) error {
 	e.dirty = false

@@ -15,8 +15,22 @@ type inbox struct {
 	limit   int
 	bytes   int
 	changes int
-	origins map[crdt.ReplicaID]map[uint64]pending
+	origins map[crdt.ReplicaID]*waiting
+	// empty are to be used again: most of what comes is applied at once.
+	empty []*waiting
 }
+
+// waiting are the changes of an origin, most of them at a time since it was made.
+type waiting struct {
+	changes map[uint64]pending
+	most    int
+}
+
+// What is kept of empty ones: a map does not get smaller.
+const (
+	maxEmpty        = 8
+	maxEmptyChanges = 1024
+)
 
 type pending struct {
 	change  *crdt.Change
@@ -29,7 +43,7 @@ type pending struct {
 const pendingOverhead = 256
 
 func newInbox(limit int) *inbox {
-	return &inbox{limit: limit, origins: map[crdt.ReplicaID]map[uint64]pending{}}
+	return &inbox{limit: limit, origins: map[crdt.ReplicaID]*waiting{}}
 }
 
 // add takes a change in. next is the one that its origin is due for: it is
@@ -37,7 +51,7 @@ func newInbox(limit int) *inbox {
 func (b *inbox) add(p pending, next bool) bool {
 	d := p.change.Dot
 	q := b.origins[d.Replica]
-	if _, ok := q[d.Seq]; ok {
+	if _, ok := b.get(d); ok {
 		return true
 	}
 	size := len(p.encoded) + pendingOverhead
@@ -45,30 +59,53 @@ func (b *inbox) add(p pending, next bool) bool {
 		return false
 	}
 	if q == nil {
-		q = map[uint64]pending{}
+		q = b.take()
 		b.origins[d.Replica] = q
 	}
-	q[d.Seq] = p
+	q.changes[d.Seq] = p
+	q.most = max(q.most, len(q.changes))
 	b.bytes += size
 	b.changes++
 	return true
 }
 
+// take returns one without changes.
+func (b *inbox) take() *waiting {
+	n := len(b.empty)
+	if n == 0 {
+		return &waiting{changes: map[uint64]pending{}}
+	}
+	q := b.empty[n-1]
+	b.empty = b.empty[:n-1]
+	return q
+}
+
+// of returns the changes of an origin, nil if there are none.
+func (b *inbox) of(r crdt.ReplicaID) map[uint64]pending {
+	if q := b.origins[r]; q != nil {
+		return q.changes
+	}
+	return nil
+}
+
 // get returns a change without removing it.
 func (b *inbox) get(d crdt.Dot) (pending, bool) {
-	p, ok := b.origins[d.Replica][d.Seq]
+	p, ok := b.of(d.Replica)[d.Seq]
 	return p, ok
 }
 
 func (b *inbox) remove(d crdt.Dot) {
-	q := b.origins[d.Replica]
-	p, ok := q[d.Seq]
+	p, ok := b.get(d)
 	if !ok {
 		return
 	}
-	delete(q, d.Seq)
-	if len(q) == 0 {
+	q := b.origins[d.Replica]
+	delete(q.changes, d.Seq)
+	if len(q.changes) == 0 {
 		delete(b.origins, d.Replica)
+		if q.most <= maxEmptyChanges && len(b.empty) < maxEmpty {
+			b.empty = append(b.empty, q)
+		}
 	}
 	b.bytes -= len(p.encoded) + pendingOverhead
 	b.changes--
@@ -76,7 +113,7 @@ func (b *inbox) remove(d crdt.Dot) {
 
 // drop removes all changes of an origin.
 func (b *inbox) drop(r crdt.ReplicaID) {
-	for seq := range b.origins[r] {
+	for seq := range b.of(r) {
 		b.remove(crdt.Dot{Replica: r, Seq: seq})
 	}
 }
@@ -85,7 +122,7 @@ func (b *inbox) drop(r crdt.ReplicaID) {
 // that of a replica, all of it if that is zero.
 func (b *inbox) dropFrom(peer string, but crdt.ReplicaID) {
 	for _, q := range b.origins {
-		for _, p := range q {
+		for _, p := range q.changes {
 			if p.from == peer && (p.store != but || but.IsZero()) {
 				b.remove(p.change.Dot)
 			}
@@ -100,7 +137,7 @@ func (b *inbox) replicas() []crdt.ReplicaID {
 
 // contiguous returns the last sequence number up to which the inbox continues from have.
 func (b *inbox) contiguous(r crdt.ReplicaID, have uint64) uint64 {
-	q := b.origins[r]
+	q := b.of(r)
 	for {
 		if _, ok := q[have+1]; !ok {
 			return have

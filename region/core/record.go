@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -113,3 +114,19 @@ func PeekAutomerge(b []byte) (*automerge.State, error) {
 	}
 	return s, nil
 }
+
+// exact encodes into room that is used again, and returns a copy without slack:
+// it is kept, with thousands of others.
+func (c *Core) exact(encode func(b []byte) ([]byte, error)) ([]byte, error) {
+	b, err := encode(c.scratch[:0])
+	if err != nil {
+		return nil, err
+	}
+	if cap(b) <= maxScratch {
+		c.scratch = b
+	}
+	return bytes.Clone(b), nil
+}
+
+// maxScratch is the largest room that is used again.
+const maxScratch = 1 << 20
