@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"testing"
@@ -216,4 +219,82 @@ func read4(c net.Conn) error {
 func write4(c net.Conn) error {
 	_, err := c.Write(make([]byte, 4))
 	return err
+}
+
+// A pipeListener accepts the other ends of pipes.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (*pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// Whoever sends too slowly, or nothing, is cut off to the moment, also on a connection
+// that has served requests whose deadlines were others.
+func TestSlowClientsAreCutOff(t *testing.T) {
+	const request = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+	for name, test := range map[string]struct {
+		sends string
+		after time.Duration
+	}{
+		"nothing":       {"", idleTimeout},
+		"half a header": {"GET /livez HTTP/1.1\r\nHo", readHeaderTimeout},
+		"half a body":   {"PUT " + aDoc + " HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", bodyTimeout + MaxWait + DefaultTimeout},
+		"a method":      {request[:4], readHeaderTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+				s, err := NewServer(Config{Region: &broken{}, Listener: l})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var run sync.WaitGroup
+				run.Go(func() { _ = s.Run(ctx) })
+				defer run.Wait()
+				defer cancel()
+				here, there := net.Pipe()
+				defer here.Close()
+				l.conns <- there
+				from := bufio.NewReader(here)
+				for range 3 {
+					time.Sleep(time.Second)
+					if _, err := io.WriteString(here, request); err != nil {
+						t.Fatal(err)
+					}
+					res, err := http.ReadResponse(from, nil)
+					if err != nil || res.StatusCode != http.StatusOK {
+						t.Fatal(res, err)
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+				synctest.Wait()
+				start := time.Now()
+				if _, err := io.WriteString(here, test.sends); err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, from) // to the end
+				if took := time.Since(start); took != test.after {
+					t.Errorf("cut off after %v, not %v", took, test.after)
+				}
+			})
+		})
+	}
 }
