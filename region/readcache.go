@@ -2,6 +2,7 @@ package region
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -32,7 +33,7 @@ type readShard struct {
 	limit      int
 	bytes      int
 	lru        *simplelru.LRU[store.DocKey, *kept]
-	pending    map[store.DocKey]struct{}
+	pending    []store.DocKey // few: a batch's documents are spread over the shards
 	generation uint64
 }
 
@@ -64,7 +65,7 @@ func newReadCache(limit int) *readCache {
 		if err != nil {
 			panic(err) // of a size that is not positive
 		}
-		c.shards[i] = readShard{limit: limit / readShards, lru: lru, pending: map[store.DocKey]struct{}{}}
+		c.shards[i] = readShard{limit: limit / readShards, lru: lru}
 	}
 	return c
 }
@@ -95,7 +96,7 @@ func (c *readCache) put(key store.DocKey, d Document, catalog *core.Catalog, rec
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, committing := s.pending[key]; committing || s.generation != generation {
+	if s.generation != generation || slices.Contains(s.pending, key) {
 		return nil
 	}
 	s.drop(key)
@@ -127,13 +128,13 @@ func (s *readShard) drop(key store.DocKey) {
 }
 
 // committing drops what a batch is about to change. It is followed by committed,
-// whatever became of the batch.
+// whatever became of the batch, before it is called for another one.
 func (c *readCache) committing(b *store.Batch) {
 	for i := range b.Docs {
 		s := c.shard(b.Docs[i].Key)
 		s.mu.Lock()
 		s.generation++
-		s.pending[b.Docs[i].Key] = struct{}{}
+		s.pending = append(s.pending, b.Docs[i].Key)
 		s.drop(b.Docs[i].Key)
 		s.mu.Unlock()
 	}
@@ -144,7 +145,8 @@ func (c *readCache) committed(b *store.Batch) {
 		s := c.shard(b.Docs[i].Key)
 		s.mu.Lock()
 		s.generation++
-		delete(s.pending, b.Docs[i].Key)
+		clear(s.pending)
+		s.pending = s.pending[:0]
 		s.mu.Unlock()
 	}
 }

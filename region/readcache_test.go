@@ -88,6 +88,38 @@ func TestReadCacheShowsNothingOlderThanWhatIsPublished(t *testing.T) {
 	}
 }
 
+// Whoever read a document as a commit that is under way leaves it must not be shown an
+// older one afterwards: none is kept until the commit is over, for none of its documents.
+func TestReadCacheKeepsNothingThatIsBeingChanged(t *testing.T) {
+	c := newReadCache(64 << 20)
+	p := &published{have: at(1)}
+	ids := make([]string, 10*readShards) // several in each shard
+	for i := range ids {
+		ids[i] = fmt.Sprint(i)
+	}
+	keeps := func(id string) bool {
+		_, generation := c.get(cacheKey(id), p)
+		return c.put(cacheKey(id), Document{ID: id, Have: p.have}, nil, 100, generation) != nil
+	}
+	for range 2 { // the second time with what the first has left
+		c.committing(batchOf(ids...))
+		for _, id := range ids {
+			if keeps(id) {
+				t.Errorf("%s is kept while it is being changed", id)
+			}
+			if !keeps("other " + id) {
+				t.Errorf("another document than those of the batch is not kept beside %s", id)
+			}
+		}
+		c.committed(batchOf(ids...))
+		for _, id := range ids {
+			if !keeps(id) {
+				t.Errorf("%s is not kept after the commit", id)
+			}
+		}
+	}
+}
+
 // What a commit has made durable is read before it is published, but not shown
 // under the vector that is: that does not cover it.
 func TestReadCacheShowsNothingNewerThanWhatIsPublished(t *testing.T) {

@@ -44,7 +44,7 @@ type Region struct {
 	forwards  *forwarder
 	pace      *rate.Limiter       // of catch-up and snapshot streams
 	refused   map[crdt.Dot]string // owned by the owner
-	timers    sync.Pool           // of submitWithin
+	waiters   sync.Pool           // *waiter, of submitWithin
 
 	mu    sync.Mutex // of links, which only the owner changes
 	links map[string]transport.Link
@@ -161,43 +161,52 @@ func (r *Region) Ready() error {
 	}
 }
 
+// A waiter is what a write waits with. It is used again: a context and a channel for
+// each write cost more than what it takes in the mailbox.
+type waiter struct {
+	timer *time.Timer
+	reply chan core.Reply
+}
+
 // submit hands something to the owner and waits for the answer.
 func (r *Region) submit(ctx context.Context, ask any) (any, error) {
-	return r.submitUntil(ctx, ask, nil)
+	result, _, err := r.submitUntil(ctx, ask, make(chan core.Reply, 1), nil)
+	return result, err
 }
 
-// submitWithin is submit with a bound of time. That is a timer which is used again:
-// a context for each write costs more than what it takes in the mailbox.
+// submitWithin is submit with a bound of time.
 func (r *Region) submitWithin(ctx context.Context, ask any, d time.Duration) (any, error) {
-	timer, ok := r.timers.Get().(*time.Timer)
+	w, ok := r.waiters.Get().(*waiter)
 	if ok {
-		timer.Reset(d)
+		w.timer.Reset(d)
 	} else {
-		timer = time.NewTimer(d)
+		w = &waiter{time.NewTimer(d), make(chan core.Reply, 1)}
 	}
-	defer func() {
-		timer.Stop()
-		r.timers.Put(timer)
-	}()
-	return r.submitUntil(ctx, ask, timer.C)
+	result, over, err := r.submitUntil(ctx, ask, w.reply, w.timer.C)
+	w.timer.Stop()
+	if over {
+		r.waiters.Put(w)
+	}
+	return result, err
 }
 
-func (r *Region) submitUntil(ctx context.Context, ask any, late <-chan time.Time) (any, error) {
-	s := submission{ask: ask, reply: make(chan core.Reply, 1)}
+// submitUntil reports whether it is over: then nobody else has the reply's channel,
+// and nothing is in it. Otherwise the owner may answer still.
+func (r *Region) submitUntil(ctx context.Context, ask any, answer chan core.Reply, late <-chan time.Time) (result any, over bool, err error) {
 	select {
-	case r.submits <- s:
+	case r.submits <- submission{ask: ask, reply: answer}:
 	default:
-		return nil, ErrBusy
+		return nil, true, ErrBusy
 	}
 	select {
-	case reply := <-s.reply:
-		return reply.Result, reply.Err
+	case reply := <-answer:
+		return reply.Result, true, reply.Err
 	case <-late:
-		return nil, fmt.Errorf("the outcome of the write is not known: %w", context.DeadlineExceeded)
+		return nil, false, fmt.Errorf("the outcome of the write is not known: %w", context.DeadlineExceeded)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("the outcome of the write is not known: %w", ctx.Err())
+		return nil, false, fmt.Errorf("the outcome of the write is not known: %w", ctx.Err())
 	case <-r.stopped:
-		return nil, ErrStopped
+		return nil, false, ErrStopped
 	}
 }
 

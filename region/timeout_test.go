@@ -27,11 +27,13 @@ func TestWriteTimeout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		write := core.Write{Docs: []core.DocWrite{{Collection: "c", ID: "a", Edit: crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{}}}}}
 		// waited makes a write and returns how long that took.
 		waited := func(ctx context.Context, shares time.Duration) (time.Duration, error) {
 			start := time.Now()
-			_, err := r.Write(ctx, core.Write{Shares: shares, Docs: []core.DocWrite{{Collection: "c", ID: "a",
-				Edit: crdt.Edit{Kind: crdt.EditPut, Value: map[string]any{}}}}})
+			w := write
+			w.Shares = shares
+			_, err := r.Write(ctx, w)
 			return time.Since(start), err
 		}
 		if d, err := waited(t.Context(), 0); d != patience || !errors.Is(err, context.DeadlineExceeded) {
@@ -49,11 +51,21 @@ func TestWriteTimeout(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- r.Run(stop) }()
 		synctest.Wait()
-		// The timers of the writes before are used again.
+		// What writes wait with is used again, but not what those before gave up: the
+		// owner has answered them since.
+		var last uint64
 		for range 3 {
-			if _, err := waited(t.Context(), 0); err != nil {
+			receipt, err := r.Write(t.Context(), write)
+			if err != nil {
 				t.Error(err)
 			}
+			if receipt.Dot.Seq <= last {
+				t.Errorf("answered with the change %v, after %d", receipt.Dot, last)
+			}
+			if have := r.Have(); have.Get(receipt.Dot.Replica) != receipt.Dot.Seq {
+				t.Errorf("answered with the change %v of another write, of %v", receipt.Dot, have)
+			}
+			last = receipt.Dot.Seq
 			time.Sleep(2 * patience)
 		}
 		stopped()
