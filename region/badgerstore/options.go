@@ -22,8 +22,10 @@ const (
 	DefaultIndexCacheBytes = 32 << 20
 	// DefaultReserveTables is the default ReserveBytes in memory tables: those
 	// that may wait to be flushed, in the journal and as tables, and a
-	// compaction of level 0.
+	// compaction of level 0. On a roomy disk the level that this goes to comes on top.
 	DefaultReserveTables = 12
+	// RoomyDiskTables is the size of a roomy disk in memory tables: 2 GiB by default.
+	RoomyDiskTables = 64
 )
 
 // How Badger is set up.
@@ -37,6 +39,13 @@ const (
 	// levelZeroStall is the number of tables in level 0 at which writes wait:
 	// it bounds what one compaction writes anew, and so the reserve.
 	levelZeroStall = 8
+	// baseLevelTables is the size of the level that level 0 is merged into, in memory
+	// tables, on a roomy disk. By Badger's default, 10 MiB, what level 0 has is written
+	// anew twice more, level by level, and writes wait for that.
+	baseLevelTables = 4
+	// tableBytes is the size of a table of any other level. A compaction is cut into more
+	// goroutines the more tables it meets, and whatever a request waits for runs behind them.
+	tableBytes = 8 << 20
 )
 
 // Options are the settings of a store. The zero value is usable.
@@ -53,7 +62,8 @@ type Options struct {
 	// ReserveBytes is the free space on the disk below which commits fail with
 	// store.ErrFull. It must leave room for the work that Badger does in the
 	// background, see the package comment. 0 means DefaultReserveTables times
-	// MemTableBytes; a negative value turns the check off.
+	// MemTableBytes, a third more on a disk of RoomyDiskTables times that or more; a
+	// negative value turns the check off.
 	ReserveBytes int64
 	// MustExist refuses a folder that has no store yet, with ErrNoStore.
 	MustExist bool
@@ -61,6 +71,9 @@ type Options struct {
 	// power loss may then take acknowledged commits away, but no kill -9. For
 	// tests and bulk loads that can be repeated.
 	NoSync bool
+
+	// baseLevelBytes is the size of the level that level 0 is merged into, 0 for Badger's own.
+	baseLevelBytes int64
 }
 
 func (o Options) withDefaults() Options {
@@ -76,7 +89,17 @@ func (o Options) withDefaults() Options {
 	o.MemTableBytes = min(max(o.MemTableBytes, MinMemTableBytes), MaxMemTableBytes)
 	def(&o.BlockCacheBytes, DefaultBlockCacheBytes)
 	def(&o.IndexCacheBytes, DefaultIndexCacheBytes)
-	def(&o.ReserveBytes, DefaultReserveTables*o.MemTableBytes)
+	return o
+}
+
+// forDisk are the settings for a disk of so many bytes, negative if that is not known.
+func (o Options) forDisk(size int64) Options {
+	if size < 0 || size >= RoomyDiskTables*o.MemTableBytes {
+		o.baseLevelBytes = baseLevelTables * o.MemTableBytes
+	}
+	if o.ReserveBytes == 0 {
+		o.ReserveBytes = DefaultReserveTables*o.MemTableBytes + o.baseLevelBytes
+	}
 	return o
 }
 
@@ -90,6 +113,10 @@ func (o Options) badger(dir string) badger.Options {
 	b.MemTableSize = o.MemTableBytes
 	b.NumMemtables = numMemTables
 	b.NumLevelZeroTablesStall = levelZeroStall
+	if o.baseLevelBytes > 0 {
+		b.BaseLevelSize = o.baseLevelBytes
+	}
+	b.BaseTableSize, b.TableSizeMultiplier = tableBytes, 1
 	b.ValueThreshold = valueLogThreshold
 	b.ValueLogFileSize = valueLogFileBytes
 	b.BlockCacheSize = o.BlockCacheBytes

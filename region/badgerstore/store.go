@@ -80,6 +80,11 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err // before a lock file is left in it
 	}
+	size, err := diskBytes(dir)
+	if err != nil {
+		return nil, fmt.Errorf("the disk of %s: %w", dir, err)
+	}
+	opt = opt.forDisk(size)
 	lock, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
