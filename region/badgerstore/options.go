@@ -71,9 +71,6 @@ type Options struct {
 	// power loss may then take acknowledged commits away, but no kill -9. For
 	// tests and bulk loads that can be repeated.
 	NoSync bool
-
-	// baseLevelBytes is the size of the level that level 0 is merged into, 0 for Badger's own.
-	baseLevelBytes int64
 }
 
 func (o Options) withDefaults() Options {
@@ -92,18 +89,19 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// forDisk are the settings for a disk of so many bytes, negative if that is not known.
-func (o Options) forDisk(size int64) Options {
+// forDisk are the settings for a disk of so many bytes, negative if that is not known, and
+// the size of the level that level 0 is merged into, 0 for Badger's own.
+func (o Options) forDisk(size int64) (opt Options, baseLevelBytes int64) {
 	if size < 0 || size >= RoomyDiskTables*o.MemTableBytes {
-		o.baseLevelBytes = baseLevelTables * o.MemTableBytes
+		baseLevelBytes = baseLevelTables * o.MemTableBytes
 	}
 	if o.ReserveBytes == 0 {
-		o.ReserveBytes = DefaultReserveTables*o.MemTableBytes + o.baseLevelBytes
+		o.ReserveBytes = DefaultReserveTables*o.MemTableBytes + baseLevelBytes
 	}
-	return o
+	return o, baseLevelBytes
 }
 
-func (o Options) badger(dir string) badger.Options {
+func (o Options) badger(dir string, baseLevelBytes int64) badger.Options {
 	b := badger.DefaultOptions(dir)
 	b.Logger = logger{o.Logger}
 	b.SyncWrites = !o.NoSync
@@ -113,8 +111,8 @@ func (o Options) badger(dir string) badger.Options {
 	b.MemTableSize = o.MemTableBytes
 	b.NumMemtables = numMemTables
 	b.NumLevelZeroTablesStall = levelZeroStall
-	if o.baseLevelBytes > 0 {
-		b.BaseLevelSize = o.baseLevelBytes
+	if baseLevelBytes > 0 {
+		b.BaseLevelSize = baseLevelBytes
 	}
 	b.BaseTableSize, b.TableSizeMultiplier = tableBytes, 1
 	b.ValueThreshold = valueLogThreshold

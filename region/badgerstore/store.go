@@ -84,7 +84,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the disk of %s: %w", dir, err)
 	}
-	opt = opt.forDisk(size)
+	opt, baseLevel := opt.forDisk(size)
 	lock, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock, tips: map[crdt.ReplicaID]uint64{}}
 	s.view.s = s
 	s.idle.L = &s.mu
-	if err := s.openBadger(); err != nil {
+	if err := s.openBadger(baseLevel); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.readTs = s.db.MaxVersion()
@@ -104,7 +104,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openBadger() error {
+func (s *Store) openBadger(baseLevelBytes int64) error {
 	if err := prepareFolder(s.dir); err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (s *Store) openBadger() error {
 	if err := removeEmptyJournals(s.badgerDir()); err != nil {
 		return err
 	}
-	db, err := badger.OpenManaged(s.opt.badger(s.badgerDir()))
+	db, err := badger.OpenManaged(s.opt.badger(s.badgerDir(), baseLevelBytes))
 	if err != nil {
 		if isLocked(err) {
 			return errLocked(s.dir)
