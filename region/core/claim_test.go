@@ -49,17 +49,22 @@ func TestStoresThatComeBackTogetherBringInNothingTwice(t *testing.T) {
 	w.run(3 * time.Second)
 	w.nodes["a"].write("things")
 	w.run(2 * time.Second)
-	for _, far := range []string{"d", "e"} {
-		for _, near := range []string{"a", "b", "c"} {
-			w.cut(w.nodes[near], w.nodes[far])
-		}
-	}
+	w.cutOff([]*node{w.nodes["d"], w.nodes["e"]}, "a", "b", "c")
 	d, e := w.nodes["d"], w.nodes["e"]
 	d.put("1")
 	e.put("2")
 	w.run(2 * time.Second)
 	w.removeAndTakeBack("d", "e")
 	w.cameBack(2, d, e)
+}
+
+// cutOff cuts regions off from others, not from each other.
+func (w *cluster) cutOff(far []*node, from ...string) {
+	for _, n := range far {
+		for _, name := range from {
+			w.cut(w.nodes[name], n)
+		}
+	}
 }
 
 // count adds to a counter in a collection that nothing else is in.
@@ -161,11 +166,7 @@ func (w *cluster) cameBack(want int, back ...*node) {
 // either wrote, and neither waits for the others to have it.
 func TestStoresThatNobodyKnewComeBack(t *testing.T) {
 	w := newCluster(t, "a", "b", "c", "d", "e")
-	for _, far := range []string{"d", "e"} {
-		for _, near := range []string{"a", "b", "c"} {
-			w.cut(w.nodes[near], w.nodes[far])
-		}
-	}
+	w.cutOff([]*node{w.nodes["d"], w.nodes["e"]}, "a", "b", "c")
 	w.run(5 * time.Second)
 	w.nodes["a"].write("things")
 	d, e := w.nodes["d"], w.nodes["e"]
@@ -184,11 +185,7 @@ func TestStoreWaitsForWhatItsChangesBuildOn(t *testing.T) {
 	w.nodes["a"].write("things")
 	w.run(2 * time.Second)
 	d, e := w.nodes["d"], w.nodes["e"]
-	for _, far := range []*node{d, e} {
-		for _, near := range []string{"a", "b", "c"} {
-			w.cut(w.nodes[near], far)
-		}
-	}
+	w.cutOff([]*node{d, e}, "a", "b", "c")
 	e.count(3)
 	w.run(2 * time.Second)
 	w.cut(d, e)
@@ -224,11 +221,7 @@ func TestStoreComesBackWithWhatAnotherOneHasLost(t *testing.T) {
 	w.nodes["a"].write("things")
 	w.run(2 * time.Second)
 	c, d := w.nodes["c"], w.nodes["d"]
-	for _, far := range []*node{c, d} {
-		for _, near := range []string{"a", "b"} {
-			w.cut(w.nodes[near], far)
-		}
-	}
+	w.cutOff([]*node{c, d}, "a", "b")
 	c.put("1")
 	c.count(3)
 	w.run(2 * time.Second)
@@ -252,11 +245,7 @@ func TestStoreRemovedAgainLeavesToOthersWhatTheyHadClaimed(t *testing.T) {
 	w.nodes["a"].write("things")
 	w.run(2 * time.Second)
 	b, d, e := w.nodes["b"], w.nodes["d"], w.nodes["e"]
-	for _, far := range []*node{d, e} {
-		for _, near := range []string{"a", "b", "c"} {
-			w.cut(w.nodes[near], far)
-		}
-	}
+	w.cutOff([]*node{d, e}, "a", "b", "c")
 	e.count(3)
 	w.run(2 * time.Second)
 	w.removed("d", "e")
@@ -301,11 +290,7 @@ func TestStoreLeavesWhatADeletionHadOverruled(t *testing.T) {
 	}
 	a.put("1")
 	w.run(2 * time.Second)
-	for _, far := range []*node{d, e} {
-		for _, near := range []string{"a", "b", "c"} {
-			w.cut(w.nodes[near], far)
-		}
-	}
+	w.cutOff([]*node{d, e}, "a", "b", "c")
 	d.put("1")
 	w.run(2 * time.Second)
 	if !e.core.Have().Covers(d.core.Have()) {
@@ -431,11 +416,7 @@ func TestStoreKeepsWhatALostOneHadClaimed(t *testing.T) {
 			w.nodes["a"].write("things")
 			w.run(2 * time.Second)
 			d, e := w.nodes["d"], w.nodes["e"]
-			for _, far := range []*node{d, e} {
-				for _, near := range []string{"a", "b", "c"} {
-					w.cut(w.nodes[near], far)
-				}
-			}
+			w.cutOff([]*node{d, e}, "a", "b", "c")
 			e.put("1")
 			e.count(3)
 			w.run(2 * time.Second)

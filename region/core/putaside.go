@@ -79,30 +79,36 @@ var errUnsure = errors.New("another store that had the same was to bring it in, 
 
 // leaveToOthers takes from what was set aside of a document what other stores make anew. What one was to that
 // is lost goes to the collection for what has no place, unless the document shows the same now.
-func (c *Core) leaveToOthers(d *oldDoc, a *asideRecord) ([]*crdt.Change, error) {
-	var own []*crdt.Change
-	left := *d
-	left.changes = nil
-	for _, ch := range d.changes {
+func (c *Core) leaveToOthers(d *oldDoc, a *asideRecord) error {
+	all, names := d.changes, d.names
+	lost := *d
+	d.changes, lost.changes, lost.names = nil, nil, nil
+	for i, ch := range all {
 		switch {
 		case !a.skip.Contains(ch.Dot):
-			own = append(own, ch)
+			d.changes = append(d.changes, ch)
 		case c.unsure(a, ch.Dot):
-			left.changes = append(left.changes, ch)
+			lost.changes, lost.names = append(lost.changes, ch), append(lost.names, names[i])
 		}
 	}
-	if len(left.changes) == 0 || d.key.Collection.IsZero() {
-		return own, nil
+	if len(lost.changes) == 0 || d.key.Collection.IsZero() {
+		return nil
 	}
 	was, err := c.oldCollection(d.key.Collection)
 	if errors.Is(err, errStore) {
-		return nil, err
+		return err
 	}
 	if same, err := c.showsSame(d, was); same || err != nil {
-		return own, err
+		return err
 	}
-	left.begun = c.have.Get(c.replica)
-	return own, c.putAside(&left, was, errUnsure)
+	lost.begun = c.have.Get(c.replica)
+	if err := c.putAside(&lost, was, errUnsure); err != nil {
+		return err
+	}
+	for _, name := range lost.names {
+		c.putMeta(name, nil) // once, also if the rest has to wait
+	}
+	return nil
 }
 
 // showsSame reports whether a document shows what its store had when it was set aside.

@@ -54,7 +54,7 @@ type rebasing struct {
 type oldDoc struct {
 	key     store.DocKey
 	changes []*crdt.Change // one mutation each, in causal order
-	names   []string       // of the records
+	names   []string       // of the records: those of the changes first
 	state   crdt.State     // as the store had it, nil if it had none or damaged says that it cannot be read
 	damaged bool
 	begun   uint64 // the number of this replica's last change before it is brought in
@@ -114,8 +114,7 @@ func (c *Core) rebase() error {
 			break
 		}
 		all := len(d.changes)
-		d.changes, err = c.leaveToOthers(d, &a)
-		if err == nil && len(d.changes) > 0 {
+		if err = c.leaveToOthers(d, &a); err == nil && len(d.changes) > 0 {
 			err = c.bringIn(d)
 		}
 		if later := errors.Is(err, errLater); later || errors.Is(err, errStuck) {
@@ -131,7 +130,10 @@ func (c *Core) rebase() error {
 		}
 	}
 	if c.rebasing.left == 0 {
-		c.putMeta(metaAside, (&asideRecord{made: a.made}).encode()) // until it is said (endClaims)
+		c.putMeta(metaAside, nil)
+		if a.made.Len() > 0 {
+			c.putMeta(metaAside, (&asideRecord{made: a.made}).encode()) // until that is said (endClaims)
+		}
 		for r, err := range c.reader.MetaRange(asideStatePrefix, "") {
 			if err != nil {
 				return storeError(err)
