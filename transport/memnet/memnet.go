@@ -174,10 +174,11 @@ func (n *Network) Crash(region string) {
 	if nd == nil {
 		return
 	}
-	nd.stop()
+	// First: once it is stopped its transport closes its connections, and says why.
 	for _, c := range own {
 		c.giveUp()
 	}
+	nd.stop()
 }
 
 // way returns the way between two regions. The lock is held.
