@@ -143,13 +143,15 @@ const (
 	memName    = "%05d" + memSuffix
 )
 
+// journal is the path of a journal by its number.
+func (s *Store) journal(n int) string {
+	return filepath.Join(s.badgerDir(), fmt.Sprintf(memName, n))
+}
+
 // syncNewJournals makes the folder's entries durable if Badger has started a
 // journal since the last call.
 func (s *Store) syncNewJournals() error {
-	if s.opt.NoSync {
-		return nil
-	}
-	_, err := os.Lstat(filepath.Join(s.badgerDir(), fmt.Sprintf(memName, s.nextMem)))
+	_, err := os.Lstat(s.journal(s.nextMem))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -167,6 +169,9 @@ func (s *Store) syncFolder() error {
 		if n, err := strconv.Atoi(text); isMem && err == nil {
 			s.nextMem = max(s.nextMem, n+1)
 		}
+	}
+	if s.opt.NoSync {
+		return nil
 	}
 	return syncDir(s.badgerDir())
 }

@@ -35,8 +35,7 @@
 //
 // What is replaced or removed goes as Badger merges its levels, which it does as it is
 // written to. A store that is written to no more keeps some of it; Compact merges all
-// levels into one. What is in memory tables, and on the first level of a store that has no
-// other, stays: up to a few times MemTableBytes.
+// levels into one, with what was in memory.
 //
 // # A full disk
 //
