@@ -169,6 +169,11 @@ func (h *Heads) Trim(stable Vector) (changed bool) {
 	return n != len(h.wins)+len(h.heads)
 }
 
+// Trims reports whether Trim or TrimDecisions may yet drop anything.
+func (h *Heads) Trims() bool {
+	return len(h.wins) > 0 || len(h.heads) > 0 && !h.Visible() || !h.decisions.empty()
+}
+
 // Clone returns an independent copy.
 func (h *Heads) Clone() Heads {
 	return Heads{heads: slices.Clone(h.heads), wins: slices.Clone(h.wins), floor: h.floor, decisions: h.decisions.clone()}

@@ -230,6 +230,9 @@ type State interface {
 	// changes a view nor the result of a later mutation (I14). A state whose
 	// Heads are not Known afterwards is to be removed from the store.
 	Trim(stable Vector) (changed bool)
+	// Trims reports whether Trim may yet drop anything of the state as it is, once more
+	// is stable.
+	Trims() bool
 	// Digest is a hash of all that equal Have makes equal (I5); what Trim drops
 	// is left out, so it is the same before and after. That of a document that
 	// is not visible is zero, since another region may have forgotten it.

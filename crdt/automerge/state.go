@@ -301,6 +301,9 @@ func (s *State) Trim(stable crdt.Vector) bool {
 	return s.heads.TrimDecisions(stable, s.View, nil) || changed
 }
 
+// Trims reports whether Trim may yet drop anything.
+func (s *State) Trims() bool { return !s.aside.empty() || s.heads.Trims() }
+
 // Digest is a hash of the heads and of what lives, with what that shows without
 // a policy; zero for a document that does not exist.
 func (s *State) Digest() (sum [crdt.DigestSize]byte) {

@@ -23,6 +23,8 @@ type twin struct {
 
 func (w *twin) Heads() *crdt.Heads { return w.whole.Heads() }
 
+func (w *twin) Trims() bool { return w.trimmed.Trims() }
+
 func (w *twin) Trim(stable crdt.Vector) bool {
 	before := w.trimmed.Digest()
 	changed := w.trimmed.Trim(stable)

@@ -58,6 +58,9 @@ func (d *Doc) Trim(stable crdt.Vector) (changed bool) {
 	return true
 }
 
+// Trims implements [crdt.State].
+func (d *Doc) Trims() bool { return d.garbage || d.barrier != nil || d.heads.Trims() }
+
 func (d *Doc) sweep(w sweeper) { w.slot(d.root) }
 
 // A sweeper walks a document and drops the dead.

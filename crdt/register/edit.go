@@ -76,8 +76,8 @@ func (s *State) context(e crdt.Edit, resolve crdt.Resolve) ([]crdt.Dot, error) {
 			return dots, nil
 		}
 		seen := dots[:0]
-		for _, v := range s.versions {
-			if value.Equal(v.value, e.BaseValue) {
+		for i, v := range s.versions {
+			if value.Equal(s.value(i), e.BaseValue) {
 				seen = append(seen, v.dot)
 			}
 		}
@@ -184,6 +184,17 @@ func edit(v any, path value.Pointer, x any, unset bool) (any, bool) {
 	return v, false
 }
 
+// room is what the next value may take: as much as the one before, and a little more.
+func (s *State) room() int {
+	n := 0
+	for i := range s.versions {
+		n = max(n, len(s.versions[i].raw))
+	}
+	return n + slack
+}
+
+const slack = 16
+
 // write makes a mutation that puts v in the place of the heads in context.
 func (s *State) write(v any, context []crdt.Dot, l crdt.Limits) (crdt.Mutation, error) {
 	if err := checkValue(v, l.Value); err != nil {
@@ -192,7 +203,7 @@ func (s *State) write(v any, context []crdt.Dot, l crdt.Limits) (crdt.Mutation, 
 	m := crdt.Mutation{
 		Type: crdt.TypeRegister, Context: context,
 		Fresh:   !s.heads.Visible(),
-		Payload: value.AppendBinary(nil, v),
+		Payload: value.AppendBinary(make([]byte, 0, s.room()), v),
 	}
 	if m.Fresh {
 		// All that the writer's region knows of is deleted, and Fresh covers that
@@ -205,6 +216,7 @@ func (s *State) write(v any, context []crdt.Dot, l crdt.Limits) (crdt.Mutation, 
 			covered++
 		}
 	}
+	s.made = m.Payload
 	if covered == 0 && len(s.versions) >= l.Siblings {
 		return crdt.Mutation{}, fmt.Errorf("%w: there are %d concurrent versions and this would be one more; resolve some first",
 			crdt.ErrTooManySiblings, len(s.versions))
@@ -246,8 +258,12 @@ func checkValue(v any, l value.Limits) error {
 		l.MaxItems = value.DefaultMaxItems
 	}
 	l.MaxDepth, l.MaxItems = min(l.MaxDepth, MaxDepth), min(l.MaxItems, MaxItems)
-	if err := value.Check(v, l); err != nil {
+	plain, err := value.CheckPlain(v, l)
+	if err != nil {
 		return refusal(err)
+	}
+	if plain {
+		return nil
 	}
 	if at, name := findTyped(v, nil); name != "" {
 		return fmt.Errorf("%w: %s at %q: a register keeps plain JSON; counters, sets and text need a collection of type \"document\"",

@@ -37,12 +37,30 @@ const stateFormat = 1
 type State struct {
 	heads    crdt.Heads
 	versions []version // one for each head that writes, in dot order
+	// made is the payload that Prepare made last: it needs no check, and nobody else
+	// changes it.
+	made []byte
 }
 
+// A version keeps its value as it is stored and replicated: few are ever looked at
+// where they were applied.
 type version struct {
-	dot   crdt.Dot
-	raw   []byte // binary form of value, never changed
+	dot crdt.Dot
+	raw []byte // the value's binary form, never changed
+	// value is what raw says, once it was asked for, or the state was decoded.
 	value any
+	read  bool
+}
+
+// value of a version, in dot order.
+func (s *State) value(i int) any {
+	v := &s.versions[i]
+	if !v.read {
+		// Apply has checked it.
+		v.value, _, _ = value.DecodeBinary(v.raw, decodeLimits)
+		v.read = true
+	}
+	return v.value
 }
 
 var _ crdt.State = (*State)(nil)
@@ -50,7 +68,7 @@ var _ crdt.State = (*State)(nil)
 // New returns the state of a register that was never written.
 func New() *State { return &State{} }
 
-// Memory implements [crdt.Sized]: a version is kept encoded and as a value.
+// Memory implements [crdt.Sized]: a version is kept encoded, and may be as a value.
 func (s *State) Memory() int {
 	n := 0
 	for i := range s.versions {
@@ -103,7 +121,18 @@ func decodeVersion(d crdt.Dot, raw []byte) (version, error) {
 	case hasTyped(v):
 		return version{}, fmt.Errorf("%w: a typed value in a register", crdt.ErrCorrupt)
 	}
-	return version{d, raw, v}, nil
+	return version{d, raw, v, true}, nil
+}
+
+// newVersion checks the payload of a write.
+func (s *State) newVersion(d crdt.Dot, payload []byte) (version, error) {
+	if made := s.made; len(made) > 0 && len(payload) == len(made) && &payload[0] == &made[0] {
+		return version{dot: d, raw: made}, nil
+	}
+	if err := value.CheckPlainBinary(payload, decodeLimits); err != nil {
+		return version{}, fmt.Errorf("%w: %w", crdt.ErrCorrupt, err)
+	}
+	return version{dot: d, raw: bytes.Clone(payload)}, nil
 }
 
 // AppendBinary appends a format version, the heads, and the value of each head
@@ -147,10 +176,11 @@ func (s *State) Apply(hd crdt.Header, m crdt.Mutation) error {
 	}
 	if m.Delete == crdt.NotDelete {
 		var err error
-		if v, err = decodeVersion(hd.Dot, bytes.Clone(m.Payload)); err != nil {
+		if v, err = s.newVersion(hd.Dot, m.Payload); err != nil {
 			return err
 		}
 	}
+	s.made = nil
 	if s.heads.Apply(hd, m) && m.Delete == crdt.NotDelete {
 		s.versions = append(s.versions, v)
 		slices.SortFunc(s.versions, func(a, b version) int { return a.dot.Compare(b.dot) })
@@ -175,6 +205,9 @@ func (s *State) Trim(stable crdt.Vector) bool {
 	changed := s.heads.Trim(stable)
 	return s.heads.TrimDecisions(stable, s.View, s.heads.Dots) || changed
 }
+
+// Trims reports whether Trim may yet drop anything.
+func (s *State) Trims() bool { return s.heads.Trims() }
 
 // smallDigest is what is hashed without memory of the heap.
 const smallDigest = 1024
@@ -213,7 +246,7 @@ func (s *State) Versions() []crdt.Version {
 	for _, h := range s.heads.All() {
 		v := crdt.Version{Dot: h.Dot, Stamp: h.Stamp, Deleted: h.Delete != crdt.NotDelete}
 		if !v.Deleted {
-			v.Value = s.versions[i].value
+			v.Value = s.value(i)
 			i++
 		}
 		out = append(out, v)
@@ -232,7 +265,7 @@ func (s *State) View(resolve crdt.Resolve) crdt.View {
 	case len(s.versions) == 0:
 		return crdt.View{}
 	case len(all) == 1:
-		return crdt.View{Exists: true, Value: s.versions[0].value}
+		return crdt.View{Exists: true, Value: s.value(0)}
 	}
 	all := s.Versions()
 	writes := make([]crdt.Version, 0, len(s.versions))

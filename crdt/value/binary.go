@@ -1,10 +1,10 @@
 package value
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -86,6 +86,20 @@ func DecodeBinary(b []byte, l Limits) (v any, rest []byte, err error) {
 	return v, d.rest, nil
 }
 
+// CheckPlainBinary reports whether b is what [AppendBinary] writes of a value that is
+// plain JSON, within l, and nothing else. It takes no memory. The errors are those of
+// [DecodeBinary], and [ErrReserved] for a typed value.
+func CheckPlainBinary(b []byte, l Limits) error {
+	d := decoder{rest: b, size: len(b), limits: l.orDefault()}
+	if err := d.plain(0); err != nil {
+		return err
+	}
+	if len(d.rest) > 0 {
+		return d.fail(ErrBinary, "more bytes than the value has")
+	}
+	return nil
+}
+
 type decoder struct {
 	rest   []byte
 	size   int // of the whole input
@@ -100,13 +114,18 @@ func (d *decoder) fail(sentinel error, detail string) error {
 	return &Error{Err: sentinel, Detail: detail, Offset: int64(d.size - len(d.rest))}
 }
 
+// tag takes the next byte, which must be there.
+func (d *decoder) tag() byte {
+	tag := d.rest[0]
+	d.rest = d.rest[1:]
+	return tag
+}
+
 func (d *decoder) value(depth int) (any, error) {
 	if len(d.rest) == 0 {
 		return nil, d.fail(ErrBinary, "it ends too early")
 	}
-	tag := d.rest[0]
-	d.rest = d.rest[1:]
-	switch tag {
+	switch tag := d.tag(); tag {
 	case tagNull:
 		return nil, nil
 	case tagFalse:
@@ -126,7 +145,11 @@ func (d *decoder) value(depth int) (any, error) {
 		}
 		return Counter(i), nil
 	case tagFloat:
-		return d.float()
+		f, err := d.float()
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
 	case tagString:
 		s, err := d.string()
 		if err != nil {
@@ -168,32 +191,38 @@ func (d *decoder) varint() (int64, error) {
 	return int64(u>>1) ^ -int64(u&1), err
 }
 
-func (d *decoder) float() (any, error) {
+func (d *decoder) float() (float64, error) {
 	if len(d.rest) < 8 {
-		return nil, d.fail(ErrBinary, "it ends too early")
+		return 0, d.fail(ErrBinary, "it ends too early")
 	}
 	f := math.Float64frombits(binary.BigEndian.Uint64(d.rest))
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return nil, d.fail(ErrBinary, "a number is not finite")
+		return 0, d.fail(ErrBinary, "a number is not finite")
 	}
 	d.rest = d.rest[8:]
 	return f, nil
 }
 
 func (d *decoder) string() (string, error) {
+	b, err := d.text()
+	return string(b), err
+}
+
+// text reads a string, which stays where it is.
+func (d *decoder) text() ([]byte, error) {
 	n, err := d.uvarint()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if n > uint64(len(d.rest)) {
-		return "", d.fail(ErrBinary, "it ends too early")
+		return nil, d.fail(ErrBinary, "it ends too early")
 	}
 	b := d.rest[:n]
 	if !utf8.Valid(b) {
-		return "", d.fail(ErrBinary, "invalid UTF-8")
+		return nil, d.fail(ErrBinary, "invalid UTF-8")
 	}
 	d.rest = d.rest[n:]
-	return string(b), nil
+	return b, nil
 }
 
 // enter reads the count of a container whose items take at least size bytes each.
@@ -253,22 +282,81 @@ func (d *decoder) object(depth int) (any, error) {
 		return nil, err
 	}
 	m := make(map[string]any, min(n, maxPrealloc))
-	previous := ""
+	var previous []byte
 	for i := range n {
-		name, err := d.string()
+		name, err := d.text()
 		if err != nil {
 			return nil, err
 		}
-		if i > 0 && strings.Compare(previous, name) >= 0 {
-			return nil, d.fail(ErrBinary, "names are out of order")
-		}
-		if Reserved(name) {
-			return nil, d.fail(ErrBinary, "a member has a reserved name")
+		if err := d.checkName(name, previous, i); err != nil {
+			return nil, err
 		}
 		previous = name
-		if m[name], err = d.value(depth); err != nil {
+		if m[string(name)], err = d.value(depth); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// plain passes over a value, as value reads it.
+func (d *decoder) plain(depth int) error {
+	if len(d.rest) == 0 {
+		return d.fail(ErrBinary, "it ends too early")
+	}
+	var err error
+	switch tag := d.tag(); tag {
+	case tagNull, tagFalse, tagTrue:
+	case tagInt:
+		_, err = d.varint()
+	case tagFloat:
+		_, err = d.float()
+	case tagString:
+		_, err = d.text()
+	case tagArray:
+		err = d.plainElements(depth + 1)
+	case tagObject:
+		err = d.plainMembers(depth + 1)
+	case tagCounter, tagSet, tagText:
+		err = d.fail(ErrReserved, "a typed value")
+	default:
+		err = d.fail(ErrBinary, fmt.Sprintf("unknown tag %d", tag))
+	}
+	return err
+}
+
+func (d *decoder) plainElements(depth int) error {
+	n, err := d.enter(depth, 1)
+	for i := 0; err == nil && i < n; i++ {
+		err = d.plain(depth)
+	}
+	return err
+}
+
+func (d *decoder) plainMembers(depth int) error {
+	n, err := d.enter(depth, 2)
+	var previous []byte
+	for i := 0; err == nil && i < n; i++ {
+		var name []byte
+		if name, err = d.text(); err != nil {
+			return err
+		}
+		if err = d.checkName(name, previous, i); err != nil {
+			return err
+		}
+		previous = name
+		err = d.plain(depth)
+	}
+	return err
+}
+
+// checkName checks the name of the member of number i, which follows previous.
+func (d *decoder) checkName(name, previous []byte, i int) error {
+	if i > 0 && bytes.Compare(previous, name) >= 0 {
+		return d.fail(ErrBinary, "names are out of order")
+	}
+	if Reserved(string(name)) {
+		return d.fail(ErrBinary, "a member has a reserved name")
+	}
+	return nil
 }

@@ -168,3 +168,40 @@ func TestBinaryRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// What is passed over as plain JSON is what is decoded, but for typed values.
+func TestPlainBinaryIsWhatIsDecodedWithoutTypes(t *testing.T) {
+	same := func(t *rapid.T, b []byte, l Limits) {
+		v, rest, err := DecodeBinary(b, l)
+		plain := CheckPlainBinary(b, l)
+		switch {
+		case err == nil && len(rest) == 0 && !hasTypes(v):
+			if plain != nil {
+				t.Fatalf("%x is %s, and refused: %v", b, typed(v), plain)
+			}
+		case plain == nil:
+			t.Fatalf("%x is let through: %v, %v, %d bytes are left", b, v, err, len(rest))
+		case !errors.Is(plain, ErrReserved) && err != nil && plain.Error() != err.Error():
+			t.Fatalf("%x: %v, and when it is decoded %v", b, plain, err)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		b := AppendBinary(nil, anyValue(4).Draw(t, "v"))
+		limits := Limits{MaxDepth: rapid.IntRange(1, 5).Draw(t, "depth"), MaxItems: rapid.IntRange(1, 20).Draw(t, "items")}
+		same(t, b, limits)
+		same(t, b[:rapid.IntRange(0, len(b)).Draw(t, "cut")], limits)
+		b[rapid.IntRange(0, len(b)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "byte")
+		same(t, b, limits)
+	})
+}
+
+func TestPlainBinaryTakesNoMemory(t *testing.T) {
+	b := AppendBinary(nil, map[string]any{"a": []any{"b", int64(1), 1.5, nil, true}, "c": map[string]any{"d": "e"}})
+	if n := testing.AllocsPerRun(100, func() {
+		if err := CheckPlainBinary(b, DefaultLimits); err != nil {
+			t.Error(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

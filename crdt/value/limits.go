@@ -47,26 +47,51 @@ func (l Limits) orDefault() Limits {
 // JSON with types as its bytes. The error wraps [ErrNotValue], [ErrNumber],
 // [ErrSyntax] (invalid UTF-8), [ErrReserved], [ErrTooDeep] or [ErrTooLarge].
 func Check(v any, l Limits) error {
-	l = l.orDefault()
+	_, err := check(v, l.orDefault())
+	return err
+}
+
+// CheckPlain is Check, and also reports whether v is plain JSON, without a typed value.
+func CheckPlain(v any, l Limits) (plain bool, err error) {
+	c, err := check(v, l.orDefault())
+	return !c.typed, err
+}
+
+func check(v any, l Limits) (checker, error) {
 	c := checker{limits: l}
 	if err := c.value(v, 0); err != nil {
-		return err
+		return c, err
+	}
+	if maxScalar+maxItem*c.items+maxByte*c.text <= l.MaxBytes {
+		return c, nil
 	}
 	if n := Size(v); n > l.MaxBytes {
-		return bad(ErrTooLarge, fmt.Sprintf("%d bytes, at most %d are allowed", n, l.MaxBytes))
+		return c, bad(ErrTooLarge, fmt.Sprintf("%d bytes, at most %d are allowed", n, l.MaxBytes))
 	}
-	return nil
+	return c, nil
 }
+
+// Bounds of what is in a value's JSON, so that it is measured only where it may be too large.
+const (
+	maxByte   = len(`\u0000`)                            // for a byte of a string or name
+	maxScalar = len(`{"$counter":-9223372036854775808}`) // for a value, but for the bytes and items in it
+	maxItem   = maxScalar + len(`"":,`)                  // for an element or member
+)
 
 type checker struct {
 	limits Limits
 	items  int
+	text   int  // bytes of strings and names
+	typed  bool // a typed value was met
 }
 
 // value checks v, which lies depth containers below the root.
 func (c *checker) value(v any, depth int) *Error {
 	switch v := v.(type) {
-	case nil, bool, int64, Counter:
+	case nil, bool, int64:
+		return nil
+	case Counter:
+		c.typed = true
 		return nil
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -74,12 +99,14 @@ func (c *checker) value(v any, depth int) *Error {
 		}
 		return nil
 	case string:
-		return checkText(v)
+		return c.string(v)
 	case Text:
-		return checkText(string(v))
+		c.typed = true
+		return c.string(string(v))
 	case []any:
 		return c.elements(v, depth+1)
 	case Set:
+		c.typed = true
 		if err := c.elements(v, depth+1); err != nil {
 			return err
 		}
@@ -119,7 +146,7 @@ func (c *checker) members(m map[string]any, depth int) *Error {
 		if Reserved(name) {
 			return bad(ErrReserved, fmt.Sprintf("%q is no member name", name))
 		}
-		if err := checkText(name); err != nil {
+		if err := c.string(name); err != nil {
 			return err
 		}
 		if err := c.value(member, depth); err != nil {
@@ -141,7 +168,8 @@ func (c *checker) enter(n, depth int) *Error {
 	return nil
 }
 
-func checkText(s string) *Error {
+func (c *checker) string(s string) *Error {
+	c.text += len(s)
 	if !utf8.ValidString(s) {
 		return bad(ErrSyntax, "invalid UTF-8 in a string")
 	}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func TestCheck(t *testing.T) {
@@ -45,6 +47,21 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %v: at %q, byte %d, want %q", tt.name, err, e.Pointer, e.Offset, tt.pointer)
 		}
 	}
+}
+
+// What surely fits is not measured; that must not let anything through.
+func TestCheckKnowsTheSizeAndWhatIsPlain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := anyValue(4).Draw(t, "v")
+		n := Size(v)
+		plain, err := CheckPlain(v, Limits{MaxBytes: n})
+		if err != nil || plain == hasTypes(v) {
+			t.Fatalf("%s of %d bytes: plain %v, %v", typed(v), n, plain, err)
+		}
+		if err := Check(v, Limits{MaxBytes: n - 1}); n > 1 && !errors.Is(err, ErrTooLarge) {
+			t.Fatalf("%s of %d bytes, one less is allowed: %v", typed(v), n, err)
+		}
+	})
 }
 
 func TestSizeOfEscapes(t *testing.T) {

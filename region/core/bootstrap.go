@@ -490,7 +490,7 @@ func (c *Core) install(p *peer, d *wire.SnapshotDoc) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	e.state, e.saved, e.record, e.dirty = s, r.saved, nil, true
+	e.state, e.saved, e.record, e.tag, e.dirty = s, r.saved, nil, "", true
 	c.dirty = append(c.dirty, e)
 	if key.Collection.IsZero() {
 		return true, c.systemChanged(key.ID, s)

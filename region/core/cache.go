@@ -19,6 +19,8 @@ type entry struct {
 	state crdt.State
 	// record is the stored form, nil while dirty or absent.
 	record []byte
+	// tag is the version tag of the state, "" until it is asked for.
+	tag string
 	// saved counts the older versions written so far; it picks the next slot.
 	saved uint64
 	// weight is what the stored document weighs in the digests.
@@ -32,6 +34,14 @@ type entry struct {
 	elem         *list.Element
 }
 
+// versionTag names the state's version.
+func (e *entry) versionTag() string {
+	if e.tag == "" {
+		e.tag = crdt.VersionTag(e.state.Heads().Dots())
+	}
+	return e.tag
+}
+
 // cache holds recently used documents, least recently used at the back.
 type cache struct {
 	reader  store.Reader
@@ -39,6 +49,7 @@ type cache struct {
 	size    int
 	entries map[store.DocKey]*entry
 	lru     *list.List
+	last    *entry // at the front of lru
 }
 
 func newCache(r store.Reader, limit int) *cache {
@@ -47,8 +58,12 @@ func newCache(r store.Reader, limit int) *cache {
 
 // load returns the document, an empty one of type t if it was never written.
 func (c *cache) load(key store.DocKey, t crdt.Type) (*entry, error) {
+	if c.last != nil && c.last.key == key {
+		return c.last, nil
+	}
 	if e, ok := c.entries[key]; ok {
 		c.lru.MoveToFront(e.elem)
+		c.last = e
 		return e, nil
 	}
 	record, err := c.reader.Doc(key)
@@ -74,6 +89,7 @@ func (c *cache) load(key store.DocKey, t crdt.Type) (*entry, error) {
 func (c *cache) insert(e *entry, size int) {
 	c.entries[e.key] = e
 	e.elem = c.lru.PushFront(e)
+	c.last = e
 	c.resize(e, size)
 }
 
@@ -98,6 +114,9 @@ func (c *cache) resize(e *entry, n int) {
 // remove forgets an entry.
 func (c *cache) remove(e *entry) {
 	delete(c.entries, e.key)
+	if c.last == e {
+		c.last = nil
+	}
 	c.lru.Remove(e.elem)
 	c.size -= e.memory
 }

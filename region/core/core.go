@@ -420,7 +420,9 @@ func (c *Core) flush(e *entry) error {
 	e.record = record
 	c.cache.resize(e, len(record))
 	c.batch.Docs = append(c.batch.Docs, store.DocPut{Key: e.key, State: record})
-	c.trim.add(e, c.have)
+	if e.state.Trims() {
+		c.trim.add(e, c.have)
+	}
 	return nil
 }
 
@@ -505,7 +507,7 @@ func (c *Core) mutate(hd crdt.Header, m *crdt.Mutation) error {
 	if err := e.state.Apply(hd, *m); err != nil {
 		return err
 	}
-	e.record = nil
+	e.record, e.tag = nil, ""
 	c.cost += e.size
 	if !e.dirty {
 		e.dirty = true
@@ -536,7 +538,7 @@ func (c *Core) keepVersion(e *entry, s Settings) error {
 	}
 	c.cost += len(state)
 	c.batch.Versions = append(c.batch.Versions, store.VersionPut{
-		Key: e.key, Slot: uint32(e.saved % uint64(s.KeepVersions)), Tag: crdt.VersionTag(heads.Dots()),
+		Key: e.key, Slot: uint32(e.saved % uint64(s.KeepVersions)), Tag: e.versionTag(),
 		State: state, Expires: c.now.Add(s.KeepAge),
 	})
 	e.saved++

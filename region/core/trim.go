@@ -79,7 +79,7 @@ func (c *Core) sweep() error {
 			c.cost += e.size
 			e.dirty = true
 			c.dirty = append(c.dirty, e)
-		} else if !e.state.Heads().Settled(c.sync.stable) {
+		} else if e.state.Trims() && !e.state.Heads().Settled(c.sync.stable) {
 			c.trim.add(e, c.have)
 		}
 	}

@@ -115,7 +115,7 @@ func (c *Core) writeTargets(w Write, targets []target, created []*Collection, se
 		t, heads := &targets[i], targets[i].entry.state.Heads()
 		r.Docs[i] = DocReceipt{
 			Collection: c.catalog.byDot[t.col.Incarnation], ID: w.Docs[i].ID,
-			Tag: crdt.VersionTag(heads.Dots()), Exists: heads.Visible(), Created: heads.Visible() && !t.before,
+			Tag: t.entry.versionTag(), Exists: heads.Visible(), Created: heads.Visible() && !t.before,
 		}
 	}
 	return r, nil
@@ -175,7 +175,7 @@ func (c *Core) targets(w Write) (ts []target, created []*Collection, seen crdt.S
 		}
 		heads := t.entry.state.Heads()
 		t.before = heads.Visible()
-		if err := d.If.check(heads); err != nil {
+		if err := d.If.check(t.entry); err != nil {
 			return ts, nil, 0, inDoc(w, i, err)
 		}
 		seen = max(seen, heads.MaxStamp())
@@ -214,10 +214,13 @@ func (c *Core) checkNew(name string, ahead int) error {
 	return nil
 }
 
-func (f *Condition) check(h *crdt.Heads) error {
+func (f *Condition) check(e *entry) error {
+	if !f.Absent && !f.MatchAny && len(f.Match) == 0 && len(f.NoneMatch) == 0 {
+		return nil
+	}
 	tag := ""
-	if h.Visible() {
-		tag = crdt.VersionTag(h.Dots())
+	if e.state.Heads().Visible() {
+		tag = e.versionTag()
 	}
 	switch {
 	case f.Absent && tag != "":
@@ -241,7 +244,7 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 	if e.Kind == crdt.EditDelete && e.Mode == crdt.NotDelete {
 		e.Mode = t.col.Settings.Delete
 	}
-	if d.BaseTag != "" && d.BaseTag != crdt.VersionTag(t.entry.state.Heads().Dots()) {
+	if d.BaseTag != "" && d.BaseTag != t.entry.versionTag() {
 		record, err := c.reader.Version(t.entry.key, d.BaseTag, c.now)
 		if err != nil {
 			return crdt.Mutation{}, storeError(err)

@@ -19,6 +19,15 @@ type Doc interface {
 	Heads() *crdt.Heads
 }
 
+// trim makes sure that a state which says that nothing can be dropped means it.
+func trim(t *rapid.T, d Doc, stable crdt.Vector) {
+	s, tells := d.(interface{ Trims() bool })
+	may := tells && s.Trims()
+	if d.Trim(stable) && tells && !may {
+		t.Fatalf("something was dropped of a state that has nothing to drop")
+	}
+}
+
 // Settings of a history.
 type Settings struct {
 	Replicas int
@@ -83,7 +92,7 @@ func Run(t *rapid.T, s Settings) *History {
 		default:
 			h.report(i, rapid.IntRange(0, s.Replicas-1).Draw(t, "reporter"))
 			if s.Trim {
-				h.Replicas[i].Doc.Trim(h.stable(i))
+				trim(t, h.Replicas[i].Doc, h.stable(i))
 			}
 		}
 	}
