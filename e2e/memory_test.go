@@ -13,11 +13,12 @@ import (
 	"github.com/meridiandb/meridian/e2e/cluster"
 )
 
-// memoryBound is what a region with an absent peer may take, resident. It does
-// not depend on how much the peer lacks; the figures are printed.
+// memoryBound is what a region with an absent peer may take, without the files of its store
+// that are mapped, which the system can have back. It does not depend on how much
+// the peer lacks; the figures are printed.
 const memoryBound = 1 << 30
 
-// A gauge samples the resident memory of a region until it is stopped.
+// A gauge samples the memory that a region has taken until it is stopped.
 type gauge struct {
 	stop    chan struct{}
 	done    sync.WaitGroup
@@ -29,7 +30,12 @@ const sampleEvery = 50 * time.Millisecond
 
 func newGauge(t *testing.T, n *cluster.Node) *gauge {
 	t.Helper()
-	g := &gauge{stop: make(chan struct{}), samples: []int64{n.RSS(t)}}
+	g := &gauge{stop: make(chan struct{})}
+	sample := func() {
+		taken, _ := n.Memory(t)
+		g.samples = append(g.samples, taken)
+	}
+	sample()
 	g.done.Go(func() {
 		tick := time.NewTicker(sampleEvery)
 		defer tick.Stop()
@@ -38,7 +44,7 @@ func newGauge(t *testing.T, n *cluster.Node) *gauge {
 			case <-g.stop:
 				return
 			case <-tick.C:
-				g.samples = append(g.samples, n.RSS(t))
+				sample()
 			}
 		}
 	})

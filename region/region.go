@@ -224,6 +224,8 @@ type owner struct {
 	// full is until when nothing is tried because the disk was full.
 	full    time.Time
 	fullErr error
+	// unsaved are the bytes of older versions that the core holds in memory alone.
+	unsaved int
 }
 
 // errRestarted tells peers why a link is closed.
@@ -251,6 +253,7 @@ func (o *owner) run() error {
 	for {
 		events := o.collect(ticker.C)
 		if o.ctx.Err() != nil {
+			o.end()
 			return nil
 		}
 		if len(events) == 0 {
@@ -271,6 +274,22 @@ func (o *owner) run() error {
 			}
 			more, events = fx.More, nil
 		}
+	}
+}
+
+// end saves what waits in memory alone. What else its steps would do is over.
+func (o *owner) end() {
+	events := []core.Event{core.Ending{}}
+	for o.unsaved > 0 {
+		fx, err := o.core.Step(o.cfg.Clock(), events)
+		if err == nil {
+			err = o.commit(fx.Batch)
+		}
+		if err != nil || fx.Memory.OlderBytes >= o.unsaved {
+			o.log.Warn("older versions of documents are lost, which writes could have been based on", "bytes", o.unsaved, "error", err)
+			return
+		}
+		o.unsaved, events = fx.Memory.OlderBytes, nil
 	}
 }
 
@@ -376,6 +395,7 @@ func (o *owner) carryOut(fx core.Effects, start time.Time) error {
 	if err := o.commit(fx.Batch); err != nil {
 		return err
 	}
+	o.unsaved = fx.Memory.OlderBytes
 	o.publish(fx)
 	if len(fx.Traced) > 0 {
 		o.traceApplied(fx.Traced, fx.Catalog, start, time.Now())

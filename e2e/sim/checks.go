@@ -414,7 +414,8 @@ func (n *node) checkI08Bounds(s core.Status) {
 }
 
 // checkI08Memory: after a step the cache is within its limit, but for one document
-// of any size, and so is the queue of what is to be trimmed.
+// of any size, and so are the queue of what is to be trimmed and the older versions
+// that are not saved yet.
 func (n *node) checkI08Memory(m core.Memory) {
 	l := n.w.sc.limits
 	if limit := cmp.Or(l.CacheBytes, core.DefaultCacheBytes); m.CacheBytes > limit && m.CacheDocuments > 1 || m.CacheBytes < 0 {
@@ -422,6 +423,9 @@ func (n *node) checkI08Memory(m core.Memory) {
 	}
 	if limit := cmp.Or(l.TrimQueue, core.DefaultTrimQueue); m.TrimQueue > limit {
 		n.w.fail("checkI08Memory", "%s remembers %d documents to trim, of %d", n.name, m.TrimQueue, limit)
+	}
+	if limit := cmp.Or(l.OlderBytes, core.DefaultOlderBytes); m.OlderBytes > limit || m.OlderBytes < 0 {
+		n.w.fail("checkI08Memory", "older versions of %s take %d bytes, of %d", n.name, m.OlderBytes, limit)
 	}
 }
 

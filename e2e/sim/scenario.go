@@ -158,6 +158,7 @@ const (
 	streamResidency = streamApp + 20
 	streamRemovals  = streamApp + 30
 	streamVaults    = streamApp + 40
+	streamOlder     = streamApp + 50
 )
 
 func source(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
@@ -227,6 +228,7 @@ func newScenario(o Options) *scenario {
 	}
 	s.drawNetwork(r)
 	s.drawLimits(r)
+	s.drawOlder(source(o.Seed, streamOlder))
 	if s.faults[Cutting] {
 		s.keep = core.Retention{Changes: 1 + uint64(rl.IntN(20)), Age: pick(rl, 0, 0, 700*time.Millisecond)}
 	}
@@ -309,6 +311,16 @@ func (s *scenario) drawLimits(r *rand.Rand) {
 	}
 	if chance(r, 0.3) {
 		s.timing.Status = between(r, 100*time.Millisecond, time.Second)
+	}
+}
+
+// drawOlder draws how older versions wait to be saved.
+func (s *scenario) drawOlder(r *rand.Rand) {
+	if chance(r, 0.5) {
+		s.limits.QuietChanges = pick(r, -1, 1, 4)
+	}
+	if chance(r, 0.5) {
+		s.limits.OlderBytes = 1 + r.IntN(20_000)
 	}
 }
 

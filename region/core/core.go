@@ -77,6 +77,7 @@ type Core struct {
 	pending []string
 	sync    syncState
 	trim    trimQueue
+	older   olderVersions
 	cut     logCut
 	boot    bootstrap
 
@@ -140,6 +141,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		catalog: newCatalog(),
 		inbox:   newInbox(cfg.Limits.InboxBytes),
 		trim:    newTrimQueue(cfg.Limits.TrimQueue),
+		older:   newOlderVersions(cfg.Limits),
 		peers:   map[string]*peer{},
 		sync:    newSyncState(cfg.Topology),
 		claims:  map[string]crdt.ReplicaID{},
@@ -288,7 +290,7 @@ func (c *Core) Step(now time.Time, events []Event) (Effects, error) {
 	if err := c.finish(); err != nil {
 		return Effects{}, err
 	}
-	c.fx.More = ready || len(c.queue) > 0 || c.callbacks.more || c.rebases()
+	c.fx.More = ready || len(c.queue) > 0 || c.callbacks.more || c.rebases() || c.older.ends && c.older.live > 0
 	return c.fx, nil
 }
 
@@ -300,7 +302,7 @@ func (c *Core) roomForOthers() bool {
 
 // room reports whether the batch may grow further.
 func (c *Core) room() bool {
-	records := len(c.dirty) + len(c.batch.Docs) + len(c.batch.Log) + len(c.batch.Versions) + len(c.batch.Meta)
+	records := len(c.dirty) + len(c.batch.Docs) + len(c.batch.Log) + len(c.batch.Versions) + c.older.fresh + len(c.batch.Meta)
 	return c.cost < c.cfg.Limits.BatchBytes && records < store.FastBatchRecords
 }
 
@@ -338,6 +340,8 @@ func (c *Core) handle(ev Event) error {
 	case Called:
 		return c.called(ev)
 	case Tick:
+	case Ending:
+		c.older.ends = true
 	default:
 		panic(fmt.Sprintf("core: unknown event %T", ev))
 	}
@@ -365,6 +369,7 @@ func (c *Core) finish() error {
 	if err := c.sendCopies(); err != nil {
 		return err
 	}
+	c.saveOlder()
 	c.saveRequests()
 	c.saveSnapshot()
 	_, snapshot := c.batch.Meta[metaSnapshot]
@@ -375,7 +380,7 @@ func (c *Core) finish() error {
 		}
 		c.batch.Meta[metaCore] = c.encodeMeta()
 		c.fx.Batch = c.batch
-	} else if len(c.batch.Meta) > 0 { // old conflicts or requests were dropped
+	} else if len(c.batch.Meta) > 0 || len(c.batch.Versions) > 0 { // old conflicts or requests were dropped, or older versions had waited
 		c.fx.Batch = c.batch
 	}
 	c.fx.Conflicts, c.fx.Requests = c.conflictStatus(), c.requests.status
@@ -394,7 +399,7 @@ func (c *Core) finish() error {
 	c.sendQueries()
 	c.tellAcked()
 	c.cache.evict()
-	c.fx.Memory = Memory{len(c.cache.entries), c.cache.size, len(c.trim.queued)}
+	c.fx.Memory = Memory{len(c.cache.entries), c.cache.size, len(c.trim.queued), c.older.bytes}
 	return nil
 }
 
@@ -536,11 +541,14 @@ func (c *Core) keepVersion(e *entry, s Settings) error {
 			return err
 		}
 	}
-	c.cost += len(state)
-	c.batch.Versions = append(c.batch.Versions, store.VersionPut{
+	if c.older.fillsBatch() {
+		c.cost += len(state)
+		c.older.fresh++
+	}
+	c.older.add(&olderVersion{store.VersionPut{
 		Key: e.key, Slot: uint32(e.saved % uint64(s.KeepVersions)), Tag: e.versionTag(),
 		State: state, Expires: c.now.Add(s.KeepAge),
-	})
+	}, c.uptime}, s.KeepVersions)
 	e.saved++
 	return nil
 }

@@ -36,6 +36,9 @@ type (
 	// Tick says that nothing may have happened but time went on. It is due at
 	// least every TickEvery.
 	Tick struct{}
+	// Ending says that there will be no more Steps: what waits in memory alone, and is
+	// better saved, is saved.
+	Ending struct{}
 )
 
 // TickEvery is how often a core needs a Step at the least.
@@ -50,6 +53,7 @@ func (LinkDown) isEvent()  {}
 func (Received) isEvent()  {}
 func (NotMember) isEvent() {}
 func (Tick) isEvent()      {}
+func (Ending) isEvent()    {}
 
 // Effects is what a Step asks its driver to do: commit Batch first, then the rest.
 type Effects struct {
@@ -106,8 +110,9 @@ type Effects struct {
 }
 
 // Memory tells what a core holds in memory, within Limits: documents in the cache,
-// their bytes, estimated by their encoded size, and documents to be trimmed.
-type Memory struct{ CacheDocuments, CacheBytes, TrimQueue int }
+// their bytes, estimated by their encoded size, documents to be trimmed, and bytes of
+// older versions that are not saved yet.
+type Memory struct{ CacheDocuments, CacheBytes, TrimQueue, OlderBytes int }
 
 // A Reply answers a Submit: Result is a Receipt, CollectionReceipt, Status,
 // Gathered, Compared, or nil for Await and Tell.

@@ -81,15 +81,9 @@ func (c *Core) baseOf(e *entry, m *crdt.Mutation) (crdt.State, error) {
 		return newState(m.Type)
 	}
 	tag := crdt.VersionTag(m.Context)
-	record, err := c.reader.Version(e.key, tag, c.now)
-	if err != nil {
-		return nil, storeError(err)
-	}
-	if record == nil {
-		record = c.unsavedVersion(e.key, tag)
-	}
-	if record == nil {
-		return nil, nil
+	record, err := c.olderVersion(e.key, tag)
+	if record == nil || err != nil {
+		return nil, err
 	}
 	s, err := DecodeDocument(record)
 	if err != nil {

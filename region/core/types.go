@@ -128,6 +128,10 @@ type Limits struct {
 	Collections int
 	// TrimQueue is the most documents remembered for trimming. Default 100,000.
 	TrimQueue int
+	// OlderBytes bounds the older versions of documents that wait in memory to be saved,
+	// by an estimate. They wait while there are more than QuietChanges in TickEvery, in any
+	// case if that is negative, and otherwise are saved at once. Defaults 64 MiB and 32.
+	OlderBytes, QuietChanges int
 	// Requests and RequestBytes bound what is remembered of requests under
 	// idempotency keys: no more are taken here then. Those that other regions took
 	// are remembered all the same. Defaults 1,000,000 and 256 MiB.
@@ -147,6 +151,9 @@ const (
 	DefaultWriteDocs   = 1000
 	DefaultCollections = 10_000
 	DefaultTrimQueue   = 100_000
+
+	DefaultOlderBytes   = 64 << 20
+	DefaultQuietChanges = 32
 
 	DefaultRequests     = 1_000_000
 	DefaultRequestBytes = 256 << 20
@@ -168,6 +175,8 @@ func (l Limits) withDefaults() Limits {
 	def(&l.WriteDocs, DefaultWriteDocs)
 	def(&l.Collections, DefaultCollections)
 	def(&l.TrimQueue, DefaultTrimQueue)
+	def(&l.OlderBytes, DefaultOlderBytes)
+	def(&l.QuietChanges, DefaultQuietChanges)
 	def(&l.Requests, DefaultRequests)
 	def(&l.RequestBytes, DefaultRequestBytes)
 	if l.RequestAge == 0 {

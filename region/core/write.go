@@ -245,12 +245,9 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 		e.Mode = t.col.Settings.Delete
 	}
 	if d.BaseTag != "" && d.BaseTag != t.entry.versionTag() {
-		record, err := c.reader.Version(t.entry.key, d.BaseTag, c.now)
+		record, err := c.olderVersion(t.entry.key, d.BaseTag)
 		if err != nil {
-			return crdt.Mutation{}, storeError(err)
-		}
-		if record == nil {
-			record = c.unsavedVersion(t.entry.key, d.BaseTag)
+			return crdt.Mutation{}, err
 		}
 		if record == nil {
 			return crdt.Mutation{}, fmt.Errorf("%w: %s keeps %d older versions of a document for %v; send the base along (see Meridian-Base)",
@@ -270,16 +267,6 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 	}
 	m.Collection, m.ID = t.col.Incarnation, d.ID
 	return m, err
-}
-
-// unsavedVersion finds an older version that this step is about to save.
-func (c *Core) unsavedVersion(key store.DocKey, tag string) []byte {
-	for i := range c.batch.Versions {
-		if v := &c.batch.Versions[i]; v.Key == key && v.Tag == tag {
-			return v.State
-		}
-	}
-	return nil
 }
 
 // Resolve is the policy of a collection, made for one of its documents.

@@ -1,0 +1,148 @@
+package core
+
+import (
+	"slices"
+	"time"
+
+	"github.com/meridiandb/meridian/region/store"
+)
+
+// olderVersions are the older versions of documents that are not saved yet. In quiet
+// times each is saved with the change that supersedes it. Under load they wait in memory:
+// a document that goes on changing has only its last few kept, and most would be written
+// to the store to be written over at once. A process that is killed loses those that wait.
+type olderVersions struct {
+	limit int // bytes
+	few   int // changes
+	bytes int
+	queue []*olderVersion // oldest first, those that were dropped among them
+	live  int             // those that were not dropped
+	docs  map[store.DocKey][]*olderVersion
+
+	// changes were made since the interval that ends at next began; busy says that there
+	// were more than few in the last.
+	changes int
+	next    time.Duration
+	busy    bool
+	ends    bool // all are to be saved
+	fresh   int  // those of this step that it is to save
+}
+
+// An olderVersion without a state was dropped.
+type olderVersion struct {
+	store.VersionPut
+	at time.Duration
+}
+
+const (
+	// olderWithin is how long an older version waits at most, unless what comes first
+	// does not fit a batch.
+	olderWithin = time.Minute
+	// olderOverhead is what one takes in memory besides its bytes, about.
+	olderOverhead = 256
+	// olderShare is which part of a batch those fill that have waited.
+	olderShare = 8
+	// minDropped is how many dropped ones are kept in the queue in any case.
+	minDropped = 1024
+)
+
+func newOlderVersions(l Limits) olderVersions {
+	return olderVersions{limit: l.OlderBytes, few: l.QuietChanges, docs: map[store.DocKey][]*olderVersion{}}
+}
+
+func (v *olderVersion) size() int { return len(v.State) + len(v.Key.ID) + olderOverhead }
+
+// add takes a version of a document of which keep are kept: those that it is one too many
+// for would be written over.
+func (o *olderVersions) add(v *olderVersion, keep int) {
+	of := o.docs[v.Key]
+	for len(of) >= keep {
+		o.forget(of[0])
+		of = of[1:]
+	}
+	o.docs[v.Key] = append(of, v)
+	o.queue = append(o.queue, v)
+	o.bytes += v.size()
+	o.live++
+	if dropped := len(o.queue) - o.live; dropped > minDropped && dropped > o.live {
+		o.queue = slices.DeleteFunc(o.queue, func(v *olderVersion) bool { return v.State == nil })
+	}
+}
+
+// fillsBatch reports whether this step saves what is added now, or as much that has waited.
+func (o *olderVersions) fillsBatch() bool { return !o.busy || o.bytes > o.limit }
+
+func (o *olderVersions) forget(v *olderVersion) {
+	o.bytes -= v.size()
+	o.live--
+	v.State = nil
+}
+
+// count takes note of the changes of a step.
+func (o *olderVersions) count(changes int, uptime time.Duration) {
+	o.changes += changes
+	if uptime >= o.next {
+		o.busy, o.changes, o.next = o.changes > o.few, 0, uptime+TickEvery
+	}
+}
+
+// due returns the oldest if it is to be saved now.
+func (o *olderVersions) due(uptime time.Duration) *olderVersion {
+	for len(o.queue) > 0 {
+		v := o.queue[0]
+		switch {
+		case v.State == nil:
+			o.queue[0], o.queue = nil, o.queue[1:]
+			continue
+		case o.busy && !o.ends && o.bytes <= o.limit && uptime-v.at < olderWithin:
+			return nil
+		}
+		return v
+	}
+	return nil
+}
+
+// take takes the oldest out. It is what due has returned.
+func (o *olderVersions) take() store.VersionPut {
+	v := o.queue[0]
+	o.queue[0], o.queue = nil, o.queue[1:]
+	put := v.VersionPut
+	o.forget(v)
+	if of := o.docs[v.Key][1:]; len(of) > 0 {
+		o.docs[v.Key] = of
+	} else {
+		delete(o.docs, v.Key)
+	}
+	return put
+}
+
+// olderVersion returns an older version of a document, as it is stored, nil if it is
+// not kept.
+func (c *Core) olderVersion(key store.DocKey, tag string) ([]byte, error) {
+	for _, v := range c.older.docs[key] {
+		if v.Tag == tag && c.now.Before(v.Expires) {
+			return v.State, nil
+		}
+	}
+	record, err := c.reader.Version(key, tag, c.now)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return record, nil
+}
+
+// saveOlder makes the older versions whose time has come part of the batch.
+func (c *Core) saveOlder() {
+	c.older.count(len(c.batch.Log), c.uptime)
+	fits := func(v *olderVersion) bool {
+		return c.older.bytes > c.older.limit ||
+			c.room() && (c.older.ends || v.at == c.uptime || c.cost < c.cfg.Limits.BatchBytes/olderShare)
+	}
+	for v := c.older.due(c.uptime); v != nil && fits(v); v = c.older.due(c.uptime) {
+		if v.at < c.uptime {
+			c.cost += len(v.State)
+		}
+		c.batch.Versions = append(c.batch.Versions, c.older.take())
+	}
+	c.older.fresh = 0
+}
