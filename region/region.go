@@ -296,6 +296,9 @@ func (o *owner) end() {
 // waitsForRoom reports whether nothing is tried yet because the disk was full. A
 // clock that was set back since makes that no longer.
 func (o *owner) waitsForRoom() bool {
+	if o.full.IsZero() {
+		return false
+	}
 	left := o.full.Sub(o.cfg.Clock())
 	return left > 0 && left <= fullRetry
 }

@@ -26,6 +26,8 @@ type entry struct {
 	// weight is what the stored document weighs in the digests.
 	weight digest.Digest
 	dirty  bool
+	// older versions of it that wait to be saved, the oldest first
+	older []*olderVersion
 	// fresh says that the store had no such document when it was loaded.
 	fresh   bool
 	watched watched
@@ -50,6 +52,9 @@ type cache struct {
 	entries map[store.DocKey]*entry
 	lru     *list.List
 	last    *entry // at the front of lru
+	// homeless are the older versions of entries that were removed. They are saved by
+	// the next step.
+	homeless []*olderVersion
 }
 
 func newCache(r store.Reader, limit int) *cache {
@@ -114,6 +119,7 @@ func (c *cache) resize(e *entry, n int) {
 // remove forgets an entry.
 func (c *cache) remove(e *entry) {
 	delete(c.entries, e.key)
+	c.homeless = append(c.homeless, e.older...)
 	if c.last == e {
 		c.last = nil
 	}

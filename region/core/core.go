@@ -78,6 +78,7 @@ type Core struct {
 	sync    syncState
 	trim    trimQueue
 	older   olderVersions
+	written written
 	cut     logCut
 	boot    bootstrap
 
@@ -157,6 +158,7 @@ func New(cfg Config, reader store.Reader) (*Core, error) {
 		presence: presence{heard: map[string]mark{}},
 		shares:   sharing{touched: map[store.DocKey]bool{}, passed: map[string]askedBy{}, given: map[givenKey]uint64{}},
 	}
+	c.written.resolve = c.resolveWritten
 	c.regroup()
 	var err error
 	if c.conflicts, err = conflictlog.Open(reader, cfg.Limits.Conflicts); err != nil {
@@ -548,7 +550,7 @@ func (c *Core) keepVersion(e *entry, s Settings) error {
 	c.older.add(&olderVersion{store.VersionPut{
 		Key: e.key, Slot: uint32(e.saved % uint64(s.KeepVersions)), Tag: e.versionTag(),
 		State: state, Expires: c.now.Add(s.KeepAge),
-	}, c.uptime}, s.KeepVersions)
+	}, e, c.uptime}, s.KeepVersions)
 	e.saved++
 	return nil
 }

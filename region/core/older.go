@@ -17,7 +17,6 @@ type olderVersions struct {
 	bytes int
 	queue []*olderVersion // oldest first, those that were dropped among them
 	live  int             // those that were not dropped
-	docs  map[store.DocKey][]*olderVersion
 
 	// changes were made since the interval that ends at next began; busy says that there
 	// were more than few in the last.
@@ -31,6 +30,7 @@ type olderVersions struct {
 // An olderVersion without a state was dropped.
 type olderVersion struct {
 	store.VersionPut
+	of *entry
 	at time.Duration
 }
 
@@ -47,7 +47,7 @@ const (
 )
 
 func newOlderVersions(l Limits) olderVersions {
-	return olderVersions{limit: l.OlderBytes, few: l.QuietChanges, docs: map[store.DocKey][]*olderVersion{}}
+	return olderVersions{limit: l.OlderBytes, few: l.QuietChanges}
 }
 
 func (v *olderVersion) size() int { return len(v.State) + len(v.Key.ID) + olderOverhead }
@@ -55,12 +55,10 @@ func (v *olderVersion) size() int { return len(v.State) + len(v.Key.ID) + olderO
 // add takes a version of a document of which keep are kept: those that it is one too many
 // for would be written over.
 func (o *olderVersions) add(v *olderVersion, keep int) {
-	of := o.docs[v.Key]
-	for len(of) >= keep {
-		o.forget(of[0])
-		of = of[1:]
+	for len(v.of.older) >= keep {
+		o.forget(v.of.older[0])
 	}
-	o.docs[v.Key] = append(of, v)
+	v.of.older = append(v.of.older, v)
 	o.queue = append(o.queue, v)
 	o.bytes += v.size()
 	o.live++
@@ -72,10 +70,14 @@ func (o *olderVersions) add(v *olderVersion, keep int) {
 // fillsBatch reports whether this step saves what is added now, or as much that has waited.
 func (o *olderVersions) fillsBatch() bool { return !o.busy || o.bytes > o.limit }
 
+// forget takes out the oldest of a document.
 func (o *olderVersions) forget(v *olderVersion) {
 	o.bytes -= v.size()
 	o.live--
 	v.State = nil
+	if v.of.older = v.of.older[1:]; len(v.of.older) == 0 {
+		v.of.older = nil
+	}
 }
 
 // count takes note of the changes of a step.
@@ -108,23 +110,20 @@ func (o *olderVersions) take() store.VersionPut {
 	o.queue[0], o.queue = nil, o.queue[1:]
 	put := v.VersionPut
 	o.forget(v)
-	if of := o.docs[v.Key][1:]; len(of) > 0 {
-		o.docs[v.Key] = of
-	} else {
-		delete(o.docs, v.Key)
-	}
 	return put
 }
 
 // olderVersion returns an older version of a document, as it is stored, nil if it is
 // not kept.
-func (c *Core) olderVersion(key store.DocKey, tag string) ([]byte, error) {
-	for _, v := range c.older.docs[key] {
-		if v.Tag == tag && c.now.Before(v.Expires) {
-			return v.State, nil
+func (c *Core) olderVersion(e *entry, tag string) ([]byte, error) {
+	for _, of := range [][]*olderVersion{e.older, c.cache.homeless} {
+		for _, v := range of {
+			if v.Key == e.key && v.Tag == tag && c.now.Before(v.Expires) {
+				return v.State, nil
+			}
 		}
 	}
-	record, err := c.reader.Version(key, tag, c.now)
+	record, err := c.reader.Version(e.key, tag, c.now)
 	if err != nil {
 		return nil, storeError(err)
 	}
@@ -134,6 +133,14 @@ func (c *Core) olderVersion(key store.DocKey, tag string) ([]byte, error) {
 // saveOlder makes the older versions whose time has come part of the batch.
 func (c *Core) saveOlder() {
 	c.older.count(len(c.batch.Log), c.uptime)
+	for _, v := range c.cache.homeless {
+		if v.State != nil {
+			c.batch.Versions = append(c.batch.Versions, v.VersionPut)
+			c.older.forget(v)
+		}
+	}
+	clear(c.cache.homeless)
+	c.cache.homeless = c.cache.homeless[:0]
 	fits := func(v *olderVersion) bool {
 		return c.older.bytes > c.older.limit ||
 			c.room() && (c.older.ends || v.at == c.uptime || c.cost < c.cfg.Limits.BatchBytes/olderShare)

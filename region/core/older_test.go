@@ -187,3 +187,25 @@ func TestOlderVersionsAreSavedAtTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// Older versions of a document that leaves the cache are saved by the next step, and
+// found until then.
+func TestOlderVersionsOutliveTheCache(t *testing.T) {
+	o := newOlder(t, core.Limits{QuietChanges: -1, CacheBytes: 1})
+	o.pass(time.Second)
+	first := o.mustPut("x", "", 1)
+	second := o.mustPut("x", "", 2)
+	o.mustPut("y", "", 1) // x leaves the cache
+	if len(o.saved) > 0 {
+		t.Fatalf("%v are saved", o.saved)
+	}
+	o.mustPut("x", first, 3)
+	if len(o.saved) != 1 || o.saved[0] != first {
+		t.Fatalf("%v are saved, want %s", o.saved, first)
+	}
+	o.mustPut("y", "", 2)
+	o.mustPut("x", first, 4)
+	o.mustPut("x", second, 5)
+	o.restart()
+	o.mustPut("x", first, 6)
+}

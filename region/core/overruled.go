@@ -81,7 +81,7 @@ func (c *Core) baseOf(e *entry, m *crdt.Mutation) (crdt.State, error) {
 		return newState(m.Type)
 	}
 	tag := crdt.VersionTag(m.Context)
-	record, err := c.olderVersion(e.key, tag)
+	record, err := c.olderVersion(e, tag)
 	if record == nil || err != nil {
 		return nil, err
 	}

@@ -245,7 +245,7 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 		e.Mode = t.col.Settings.Delete
 	}
 	if d.BaseTag != "" && d.BaseTag != t.entry.versionTag() {
-		record, err := c.olderVersion(t.entry.key, d.BaseTag)
+		record, err := c.olderVersion(t.entry, d.BaseTag)
 		if err != nil {
 			return crdt.Mutation{}, err
 		}
@@ -257,7 +257,8 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 			return crdt.Mutation{}, fmt.Errorf("%w: %w; send the base along (see Meridian-Base)", ErrBaseGone, err)
 		}
 	}
-	view := c.catalog.Resolve(t.col, d.ID)
+	c.written.col, c.written.id = t.col, d.ID
+	view := c.written.resolve
 	var m crdt.Mutation
 	var err error
 	if len(t.col.Settings.Bounds) > 0 {
@@ -267,6 +268,18 @@ func (c *Core) prepare(d *DocWrite, t *target, hd crdt.Header) (crdt.Mutation, e
 	}
 	m.Collection, m.ID = t.col.Incarnation, d.ID
 	return m, err
+}
+
+// A written is the document that is being written, for the resolve that a write is
+// prepared with, which is hardly ever asked: making one for each write costs more.
+type written struct {
+	col     *Collection
+	id      string
+	resolve crdt.Resolve
+}
+
+func (c *Core) resolveWritten(con crdt.Conflict) crdt.Outcome {
+	return c.catalog.Resolve(c.written.col, c.written.id)(con)
 }
 
 // Resolve is the policy of a collection, made for one of its documents.
