@@ -159,12 +159,16 @@ const (
 
 // An Edit is what a client asks to be done to one document.
 type Edit struct {
-	Kind   EditKind
-	Value  any
-	Ops    []value.Op
-	Mode   DeleteMode
-	Path   value.Pointer
-	Covers []Dot
+	Kind  EditKind
+	Value any
+	// Encoded is the binary form of Value, of an EditPut of a register, if whoever
+	// submits it knows that the register takes that (register.Encode, under the limits
+	// that Prepare is given). Nobody may change it. Nil leaves it to Prepare.
+	Encoded []byte
+	Ops     []value.Op
+	Mode    DeleteMode
+	Path    value.Pointer
+	Covers  []Dot
 	// Beside lets the versions that Covers does not name stay, all of them if it
 	// names none: Value becomes one more. EditResolve only; not of an automerge document.
 	Beside bool

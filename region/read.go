@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
+	"github.com/meridiandb/meridian/crdt/register"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/store"
 )
@@ -278,9 +279,26 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 // no other region is waited for (I9), but for shares of bounded counters.
 func (r *Region) Write(ctx context.Context, w core.Write) (core.Receipt, error) {
 	ctx, span := r.traceWrite(ctx, &w)
+	r.encode(w.Docs)
 	receipt, err := r.write(ctx, w, r.cfg.WriteTimeout+w.Shares)
 	endWrite(span, &receipt, err)
 	return receipt, err
+}
+
+// encode encodes what is put into registers, so that the owner need not: all writes of
+// the region wait for it in turn.
+func (r *Region) encode(docs []core.DocWrite) {
+	for i := range docs {
+		d := &docs[i]
+		d.Edit.Encoded = nil
+		if d.Edit.Kind != crdt.EditPut {
+			continue
+		}
+		if c, err := r.Collection(d.Collection); err == nil && c.Settings.Type == crdt.TypeRegister {
+			// What it does not take, the owner refuses, in its turn.
+			d.Edit.Encoded, _ = register.Encode(d.Edit.Value, r.docLimits.Value)
+		}
+	}
 }
 
 // write submits what a [core.Receipt] answers.

@@ -35,7 +35,7 @@ func (s *State) prepare(e crdt.Edit, resolve crdt.Resolve, l crdt.Limits) (crdt.
 		if err != nil {
 			return crdt.Mutation{}, err
 		}
-		return s.write(e.Value, context, l)
+		return s.write(e.Value, e.Encoded, context, l)
 	case crdt.EditMergePatch, crdt.EditJSONPatch, crdt.EditOps:
 		return s.patch(e, resolve, l)
 	case crdt.EditDelete:
@@ -51,7 +51,7 @@ func (s *State) prepare(e crdt.Edit, resolve crdt.Resolve, l crdt.Limits) (crdt.
 		if e.Mode != crdt.NotDelete {
 			return s.delete(e.Mode, context)
 		}
-		return s.write(e.Value, context, l)
+		return s.write(e.Value, nil, context, l)
 	default:
 		return crdt.Mutation{}, fmt.Errorf("%w: a register knows no edit of kind %d", crdt.ErrRefused, e.Kind)
 	}
@@ -69,7 +69,7 @@ func (s *State) context(e crdt.Edit, resolve crdt.Resolve) ([]crdt.Dot, error) {
 			return !found
 		}), nil
 	case e.HasBaseValue:
-		if err := checkValue(e.BaseValue, crdt.DefaultLimits.Value); err != nil {
+		if _, err := checkValue(e.BaseValue, crdt.DefaultLimits.Value); err != nil {
 			return nil, fmt.Errorf("base: %w", err)
 		}
 		if view := s.View(resolve); view.Exists && value.Equal(view.Value, e.BaseValue) {
@@ -132,7 +132,7 @@ func (s *State) patch(e crdt.Edit, resolve crdt.Resolve, l crdt.Limits) (crdt.Mu
 	if err != nil {
 		return crdt.Mutation{}, err
 	}
-	return s.write(v, context, l)
+	return s.write(v, nil, context, l)
 }
 
 // applyOps does what a register can of Meridian's own operations: there is
@@ -184,26 +184,29 @@ func edit(v any, path value.Pointer, x any, unset bool) (any, bool) {
 	return v, false
 }
 
-// room is what the next value may take: as much as the one before, and a little more.
-func (s *State) room() int {
-	n := 0
-	for i := range s.versions {
-		n = max(n, len(s.versions[i].raw))
+// Encode returns the binary form of a value that a register takes. The error is what
+// Prepare says of others.
+func Encode(v any, l value.Limits) ([]byte, error) {
+	size, err := checkValue(v, l)
+	if err != nil {
+		return nil, err
 	}
-	return n + slack
+	return value.AppendBinary(make([]byte, 0, size), v), nil
 }
 
-const slack = 16
-
-// write makes a mutation that puts v in the place of the heads in context.
-func (s *State) write(v any, context []crdt.Dot, l crdt.Limits) (crdt.Mutation, error) {
-	if err := checkValue(v, l.Value); err != nil {
-		return crdt.Mutation{}, err
+// write makes a mutation that puts v in the place of the heads in context. encoded is
+// v if it was encoded before.
+func (s *State) write(v any, encoded []byte, context []crdt.Dot, l crdt.Limits) (crdt.Mutation, error) {
+	if encoded == nil {
+		var err error
+		if encoded, err = Encode(v, l.Value); err != nil {
+			return crdt.Mutation{}, err
+		}
 	}
 	m := crdt.Mutation{
 		Type: crdt.TypeRegister, Context: context,
 		Fresh:   !s.heads.Visible(),
-		Payload: value.AppendBinary(make([]byte, 0, s.room()), v),
+		Payload: encoded,
 	}
 	if m.Fresh {
 		// All that the writer's region knows of is deleted, and Fresh covers that
@@ -249,8 +252,9 @@ func (s *State) checkSize(m crdt.Mutation, l crdt.Limits) error {
 	return nil
 }
 
-// checkValue lets values through that every region can read.
-func checkValue(v any, l value.Limits) error {
+// checkValue lets values through that every region can read, and tells about how many
+// bytes they have.
+func checkValue(v any, l value.Limits) (size int, err error) {
 	if l.MaxDepth <= 0 {
 		l.MaxDepth = value.DefaultMaxDepth
 	}
@@ -258,18 +262,18 @@ func checkValue(v any, l value.Limits) error {
 		l.MaxItems = value.DefaultMaxItems
 	}
 	l.MaxDepth, l.MaxItems = min(l.MaxDepth, MaxDepth), min(l.MaxItems, MaxItems)
-	plain, err := value.CheckPlain(v, l)
+	plain, size, err := value.CheckPlain(v, l)
 	if err != nil {
-		return refusal(err)
+		return 0, refusal(err)
 	}
 	if plain {
-		return nil
+		return size, nil
 	}
 	if at, name := findTyped(v, nil); name != "" {
-		return fmt.Errorf("%w: %s at %q: a register keeps plain JSON; counters, sets and text need a collection of type \"document\"",
+		return 0, fmt.Errorf("%w: %s at %q: a register keeps plain JSON; counters, sets and text need a collection of type \"document\"",
 			crdt.ErrRefused, name, at.String())
 	}
-	return nil
+	return size, nil
 }
 
 // refusal adds what package crdt calls an error of package value.

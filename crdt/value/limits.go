@@ -51,11 +51,15 @@ func Check(v any, l Limits) error {
 	return err
 }
 
-// CheckPlain is Check, and also reports whether v is plain JSON, without a typed value.
-func CheckPlain(v any, l Limits) (plain bool, err error) {
+// CheckPlain is Check, and also reports whether v is plain JSON, without a typed value,
+// and about how many bytes its binary form has.
+func CheckPlain(v any, l Limits) (plain bool, bytes int, err error) {
 	c, err := check(v, l.orDefault())
-	return !c.typed, err
+	return !c.typed, c.text + binaryItem*(c.items+1), err
 }
+
+// binaryItem is about what an item takes in binary form besides its text, with its name.
+const binaryItem = 6
 
 func check(v any, l Limits) (checker, error) {
 	c := checker{limits: l}

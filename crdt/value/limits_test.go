@@ -54,7 +54,7 @@ func TestCheckKnowsTheSizeAndWhatIsPlain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := anyValue(4).Draw(t, "v")
 		n := Size(v)
-		plain, err := CheckPlain(v, Limits{MaxBytes: n})
+		plain, _, err := CheckPlain(v, Limits{MaxBytes: n})
 		if err != nil || plain == hasTypes(v) {
 			t.Fatalf("%s of %d bytes: plain %v, %v", typed(v), n, plain, err)
 		}

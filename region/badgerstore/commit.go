@@ -32,7 +32,7 @@ func (s *Store) Commit(b *store.Batch) error {
 	}
 	bytes, _ := b.Size()
 	// A large batch is written three times: staged, to the journal, to tables.
-	if err := s.checkRoom(3 * int64(bytes)); errors.Is(err, store.ErrFull) {
+	if err := s.checkRoomForCommit(3 * int64(bytes)); errors.Is(err, store.ErrFull) {
 		return err
 	} else if err != nil {
 		return s.fail(err)
@@ -47,13 +47,14 @@ func (s *Store) Commit(b *store.Batch) error {
 	if err != nil {
 		return s.fail(err)
 	}
+	before := s.journaled
 	x := s.expand(slices.Concat(record.Ops(b), log.ops, own))
 	err = s.commitWrites(x.writes)
 	if errors.Is(err, badger.ErrTxnTooBig) {
 		err = s.commitStaged(x.writes)
 	}
 	if err == nil {
-		err = s.syncNewJournals()
+		err = s.syncNewJournals(before)
 	}
 	if err != nil {
 		return s.fail(err)
@@ -116,8 +117,17 @@ func (s *Store) commitWrites(writes []write) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	s.nextTs++
+	s.journaled += entryOverhead // Badger's mark of the end
+	for i := range writes {
+		s.journaled += int64(len(writes[i].Key)+len(writes[i].Value)) + entryOverhead
+	}
 	return nil
 }
+
+// entryOverhead is more than a record takes besides its bytes, in Badger's journal, which
+// has a header and a checksum for it, or in its memory table, which has a node of up to
+// 20 links.
+const entryOverhead = 256
 
 func setWrite(txn *badger.Txn, w *write) error {
 	if w.Remove {
@@ -149,12 +159,16 @@ func (s *Store) journal(n int) string {
 }
 
 // syncNewJournals makes the folder's entries durable if Badger has started a
-// journal since the last call.
-func (s *Store) syncNewJournals() error {
+// journal since the last call, when journaled was before.
+func (s *Store) syncNewJournals(before int64) error {
+	if s.journaled < s.opt.MemTableBytes {
+		return nil // Badger starts one when the one before, or its memory table, is full
+	}
 	_, err := os.Lstat(s.journal(s.nextMem))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	s.journaled -= before // those since may be in the new one
 	return s.syncFolder()
 }
 

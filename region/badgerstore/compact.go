@@ -82,11 +82,11 @@ func (s *Store) flush() error {
 func (s *Store) pad(pad []byte) (full string, err error) {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
-	before := s.nextMem
+	before, journaled := s.nextMem, s.journaled
 	op := record.Op{Key: padKey, Value: pad, Expires: time.Unix(0, 0)}
 	err = s.commitWrites([]write{{Op: op}})
 	if err == nil {
-		err = s.syncNewJournals()
+		err = s.syncNewJournals(journaled)
 	}
 	if err != nil {
 		return "", s.fail(err)

@@ -185,6 +185,7 @@ func TestFailedStoreRefusesCommitsAndServesReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.dir = filepath.Join(dir, "gone") // as if the disk were
+	s.room = 0                         // it is looked at
 	if err := put(2); !errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrFull) {
 		t.Errorf("commit: %v", err)
 	}

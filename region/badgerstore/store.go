@@ -33,8 +33,14 @@ type Store struct {
 	// nextTs is the version of the next transaction; versions above readTs
 	// are in the making.
 	nextTs uint64
-	// nextMem is the number of the journal that Badger starts next.
-	nextMem int
+	// nextMem is the number of the journal that Badger starts next, and journaled at most
+	// how much is in the one before.
+	nextMem   int
+	journaled int64
+	// room is what the disk had, less what was written since, and roomAt when that was
+	// looked at.
+	room   int64
+	roomAt time.Time
 	// large has the number of chunks of each value that is in chunks.
 	large map[string]int
 	// tips are the greatest numbers of the replicas whose log was written.
@@ -254,11 +260,44 @@ func (s *Store) checkRoom(bytes int64) error {
 	if err != nil {
 		return fmt.Errorf("free space of %s: %w", s.dir, err)
 	}
+	return s.hasRoom(free, bytes)
+}
+
+// hasRoom fails with store.ErrFull if so many bytes are not free above the reserve.
+func (s *Store) hasRoom(free, bytes int64) error {
 	if free < 0 || free >= s.opt.ReserveBytes+bytes {
 		return nil
 	}
 	return fmt.Errorf("%w: %d MiB are free for %s, and %d MiB are kept in reserve; free some space",
 		store.ErrFull, free>>20, s.dir, (s.opt.ReserveBytes+bytes)>>20)
+}
+
+// Bounds of what is not looked at before a commit.
+const (
+	// roomFor is for how long it is taken that the disk has the room that it had, less
+	// what was committed since.
+	roomFor = 50 * time.Millisecond
+	// roomNear is how much above the reserve it is looked at each time.
+	roomNear = 256 << 20
+)
+
+// checkRoomForCommit is checkRoom, but looks at the disk only now and then as long as
+// there is much room: commits wait for it.
+func (s *Store) checkRoomForCommit(bytes int64) error {
+	if s.opt.ReserveBytes < 0 {
+		return nil
+	}
+	s.room -= bytes
+	now := time.Now()
+	if s.room >= s.opt.ReserveBytes+roomNear && now.Sub(s.roomAt) < roomFor {
+		return nil
+	}
+	free, err := freeBytes(s.dir)
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	s.room, s.roomAt = free-bytes, now
+	return s.hasRoom(free, bytes)
 }
 
 // openSlack is room for the small files of Badger.

@@ -160,15 +160,21 @@ const (
 	DefaultRequestAge   = 24 * time.Hour
 )
 
+// Documents are the limits of a document.
+func (l Limits) Documents() crdt.Limits {
+	if l.Doc == (crdt.Limits{}) {
+		return crdt.DefaultLimits
+	}
+	return l.Doc
+}
+
 func (l Limits) withDefaults() Limits {
 	def := func(p *int, d int) {
 		if *p == 0 {
 			*p = d
 		}
 	}
-	if l.Doc == (crdt.Limits{}) {
-		l.Doc = crdt.DefaultLimits
-	}
+	l.Doc = l.Documents()
 	def(&l.BatchBytes, DefaultBatchBytes)
 	def(&l.InboxBytes, DefaultInboxBytes)
 	def(&l.CacheBytes, DefaultCacheBytes)
