@@ -46,6 +46,10 @@ const (
 	// tableBytes is the size of a table of any other level. A compaction is cut into more
 	// goroutines the more tables it meets, and whatever a request waits for runs behind them.
 	tableBytes = 8 << 20
+	// blockBytes is the size of a block of a table, which is what is read and unpacked for
+	// a record that is in no cache. Badger's builder takes twice its room anew for each
+	// record that a block does not hold, as by its default, 4 KiB, most of the log.
+	blockBytes = 16 << 10
 )
 
 // Options are the settings of a store. The zero value is usable.
@@ -117,6 +121,7 @@ func (o Options) badger(dir string, baseLevelBytes int64) badger.Options {
 	b.BaseTableSize, b.TableSizeMultiplier = tableBytes, 1
 	b.ValueThreshold = valueLogThreshold
 	b.ValueLogFileSize = valueLogFileBytes
+	b.BlockSize = blockBytes
 	b.BlockCacheSize = o.BlockCacheBytes
 	b.IndexCacheSize = o.IndexCacheBytes
 	b.Compression = options.Snappy
