@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/meridiandb/meridian/e2e/cluster"
+	"github.com/meridiandb/meridian/region/core/conflictlog"
 )
 
 // spaceFactor is how much of the disk a region may hold once it is quiet, compared
@@ -53,6 +54,13 @@ func TestI14_SpaceComesBackOnceAllIsQuiet(t *testing.T) {
 	took := updateMany(t, c.Nodes, updates, docs)
 	c.AwaitEqual(t)
 	t.Logf("%d updates of %d documents in three regions in %v (%.0f/s)", updates, docs, took.Round(time.Millisecond), float64(updates)/took.Seconds())
+	for _, n := range c.Nodes {
+		s := n.MustCluster(t)
+		t.Logf("%s keeps records of %d conflicts, %d bytes", n.Region, s.Conflicts.Records, s.Conflicts.Bytes)
+		if s.Conflicts.Records > conflictlog.DefaultRecords || s.Conflicts.Bytes > conflictlog.DefaultBytes {
+			t.Errorf("the log of conflicts of %s is beyond its bounds", n.Region)
+		}
+	}
 	full := onDisk(t, c.Nodes[0].Data)
 	awaitCut(t, 30_000, c.Nodes...)
 	c.AwaitSame(t)

@@ -269,6 +269,11 @@ type Status struct {
 		Records int64 `json:"records"`
 		Journal int64 `json:"journal"`
 	} `json:"storage"`
+	// Conflicts is the log of them.
+	Conflicts struct {
+		Records int   `json:"records"`
+		Bytes   int64 `json:"bytes"`
+	} `json:"conflicts"`
 	Regions []struct {
 		Region string            `json:"region"`
 		Vector map[string]uint64 `json:"vector"`
