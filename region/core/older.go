@@ -10,7 +10,8 @@ import (
 // olderVersions are the older versions of documents that are not saved yet. In quiet
 // times each is saved with the change that supersedes it. Under load they wait in memory:
 // a document that goes on changing has only its last few kept, and most would be written
-// to the store to be written over at once. A process that is killed loses those that wait.
+// to the store to be written over at once. A process that is killed loses those that wait, and
+// so does a core whose step could not be committed.
 type olderVersions struct {
 	limit int // bytes
 	few   int // changes
@@ -74,10 +75,10 @@ func (o *olderVersions) fillsBatch() bool { return !o.busy || o.bytes > o.limit 
 func (o *olderVersions) forget(v *olderVersion) {
 	o.bytes -= v.size()
 	o.live--
-	v.State = nil
 	if v.of.older = v.of.older[1:]; len(v.of.older) == 0 {
 		v.of.older = nil
 	}
+	v.State, v.of = nil, nil // it may stay in the queue for a while
 }
 
 // count takes note of the changes of a step.
