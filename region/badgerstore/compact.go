@@ -66,13 +66,18 @@ func (s *Store) flush() error {
 		}
 	}
 	// The journal goes when its table is there, of which Badger tells nobody.
-	for late := time.Now().Add(flushWithin); ; time.Sleep(flushPoll) {
+	look := time.NewTicker(flushPoll)
+	defer look.Stop()
+	late := time.After(flushWithin)
+	for {
 		if _, err := os.Lstat(full); errors.Is(err, fs.ErrNotExist) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("flush the store in %s: %w", s.dir, err)
 		}
-		if time.Now().After(late) {
+		select {
+		case <-look.C:
+		case <-late:
 			return fmt.Errorf("flush the store in %s: %s is still there", s.dir, full)
 		}
 	}
