@@ -124,6 +124,11 @@ func Start(tb testing.TB, o Options) *Cluster {
 		n.AwaitReady(tb)
 	}
 	c.AwaitEqual(tb, c.Nodes...)
+	// Who took writes as the first of a cluster that it thought its own takes none from
+	// when it hears of another until that one has heard of it.
+	for _, n := range c.Nodes {
+		n.AwaitReady(tb)
+	}
 	return c
 }
 
