@@ -49,6 +49,8 @@ func conflictOf(h *crdt.Heads) (c crdt.Conflict) {
 // decidingHeads trims its decisions, too.
 type decidingHeads struct{ headsOnly }
 
+func (d *decidingHeads) Trims() bool { return d.heads.Trims() }
+
 func (d *decidingHeads) Trim(stable crdt.Vector) bool {
 	changed := d.heads.Trim(stable)
 	return d.heads.TrimDecisions(stable, d.view, d.heads.Dots) || changed

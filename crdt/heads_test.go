@@ -14,7 +14,9 @@ import (
 // headsOnly is a document that has no content.
 type headsOnly struct{ heads crdt.Heads }
 
-func (d *headsOnly) Heads() *crdt.Heads           { return &d.heads }
+func (d *headsOnly) Heads() *crdt.Heads { return &d.heads }
+func (d *headsOnly) Trims() bool        { return d.heads.Trims() }
+
 func (d *headsOnly) Trim(stable crdt.Vector) bool { return d.heads.Trim(stable) }
 
 func (d *headsOnly) Apply(hd crdt.Header, m crdt.Mutation) error {

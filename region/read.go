@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meridiandb/meridian/crdt"
@@ -279,26 +280,32 @@ func (r *Region) List(ctx context.Context, collection string, o ListOptions) (Pa
 // no other region is waited for (I9), but for shares of bounded counters.
 func (r *Region) Write(ctx context.Context, w core.Write) (core.Receipt, error) {
 	ctx, span := r.traceWrite(ctx, &w)
-	r.encode(w.Docs)
+	w.Docs = r.encoded(w.Docs)
 	receipt, err := r.write(ctx, w, r.cfg.WriteTimeout+w.Shares)
 	endWrite(span, &receipt, err)
 	return receipt, err
 }
 
-// encode encodes what is put into registers, so that the owner need not: all writes of
-// the region wait for it in turn.
-func (r *Region) encode(docs []core.DocWrite) {
+// encoded encodes what is put into registers, so that the owner need not: all writes of
+// the region wait for it in turn. The caller's are left as they are: the owner may still
+// have them when a write has timed out and is made again.
+func (r *Region) encoded(docs []core.DocWrite) []core.DocWrite {
+	own := false
 	for i := range docs {
-		d := &docs[i]
-		d.Edit.Encoded = nil
-		if d.Edit.Kind != crdt.EditPut {
+		if docs[i].Edit.Kind != crdt.EditPut {
 			continue
 		}
-		if c, err := r.Collection(d.Collection); err == nil && c.Settings.Type == crdt.TypeRegister {
-			// What it does not take, the owner refuses, in its turn.
-			d.Edit.Encoded, _ = register.Encode(d.Edit.Value, r.docLimits.Value)
+		c, err := r.Collection(docs[i].Collection)
+		if err != nil || c.Settings.Type != crdt.TypeRegister {
+			continue
 		}
+		if !own {
+			docs, own = slices.Clone(docs), true
+		}
+		// What it does not take, the owner refuses, in its turn.
+		docs[i].Edit.Encoded, _ = register.Encode(docs[i].Edit.Value, r.cfg.Limits.Documents().Value)
 	}
+	return docs
 }
 
 // write submits what a [core.Receipt] answers.

@@ -45,7 +45,6 @@ type Region struct {
 	pace      *rate.Limiter       // of catch-up and snapshot streams
 	refused   map[crdt.Dot]string // owned by the owner
 	waiters   sync.Pool           // *waiter, of submitWithin
-	docLimits crdt.Limits         // as the core has them
 
 	mu    sync.Mutex // of links, which only the owner changes
 	links map[string]transport.Link
@@ -99,8 +98,6 @@ func New(cfg Config, st store.Store, tr transport.Transport) (*Region, error) {
 		cache:   newReadCache(cfg.ReadCacheBytes),
 		metrics: newMetrics(),
 		watches: newWatchHub(),
-
-		docLimits: cfg.Limits.Documents(),
 	}
 	r.forwards = newForwarder(cfg.Region, cfg.NewReplica(), r.metrics.served)
 	r.pace = rate.NewLimiter(rate.Inf, 0)

@@ -266,10 +266,8 @@ func checkValue(v any, l value.Limits) (size int, err error) {
 	if err != nil {
 		return 0, refusal(err)
 	}
-	if plain {
-		return size, nil
-	}
-	if at, name := findTyped(v, nil); name != "" {
+	if !plain {
+		at, name := findTyped(v, nil)
 		return 0, fmt.Errorf("%w: %s at %q: a register keeps plain JSON; counters, sets and text need a collection of type \"document\"",
 			crdt.ErrRefused, name, at.String())
 	}

@@ -44,8 +44,8 @@ func (s *Store) Compact() error {
 
 // Bounds of flushing.
 const (
-	// padTables is how many writes of padding fill a memory table.
-	padTables = 64
+	// padWrites is how many writes of padding fill a memory table.
+	padWrites = 64
 	// flushWithin is how long a memory table may take to become a table.
 	flushWithin = time.Minute
 	flushPoll   = 10 * time.Millisecond
@@ -57,7 +57,7 @@ var padKey = []byte{record.KindOwn, 'p'}
 // is full, or when it is closed, so this fills it up: with zeros, of which a table keeps
 // little and a merge nothing, since they have expired.
 func (s *Store) flush() error {
-	pad := make([]byte, s.opt.MemTableBytes/padTables)
+	pad := make([]byte, s.opt.MemTableBytes/padWrites)
 	full := ""
 	for full == "" {
 		var err error

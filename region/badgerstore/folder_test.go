@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -203,4 +204,36 @@ func TestFailedStoreRefusesCommitsAndServesReads(t *testing.T) {
 		t.Error(err)
 	}
 	want(4)
+}
+
+// As long as there was much room a moment ago the disk is not asked before each commit,
+// but soon it is, and at once when what was committed since may have taken it.
+func TestRoomIsLookedAtAgain(t *testing.T) {
+	for name, change := range map[string]func(s *Store){
+		"later":                 func(s *Store) { s.roomAt = s.roomAt.Add(-roomFor) },
+		"near the reserve":      func(s *Store) { s.room = s.opt.ReserveBytes + roomNear },
+		"a moment ago, is held": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := mustOpen(t, dir)
+			put := func() error { return s.Commit(&store.Batch{Meta: map[string][]byte{"a": {1}}}) }
+			if err := put(); err != nil {
+				t.Fatal(err)
+			}
+			s.room, s.roomAt = 1<<60, time.Now().Add(time.Hour)
+			s.dir = filepath.Join(dir, "gone") // who asks fails
+			if change == nil {
+				if err := put(); err != nil {
+					t.Errorf("the disk was asked: %v", err)
+				}
+			} else {
+				s.roomAt = time.Now()
+				if change(s); !errors.Is(put(), store.ErrFailed) {
+					t.Error("the disk was not asked")
+				}
+			}
+			s.dir = dir
+		})
+	}
 }

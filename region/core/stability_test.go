@@ -17,14 +17,15 @@ import (
 
 // A cluster runs cores by hand: what one sends waits until it is delivered.
 type cluster struct {
-	t     *testing.T
-	now   time.Time
-	nodes map[string]*node
-	ids   byte
-	down  map[[2]string]bool // pairs without a link, in the order of names
-	keep  core.Retention     // of stores that are started
-	spec  topology.Spec
-	part  int // where a message of a snapshot is cut
+	t      *testing.T
+	now    time.Time
+	nodes  map[string]*node
+	ids    byte
+	down   map[[2]string]bool // pairs without a link, in the order of names
+	keep   core.Retention     // of stores that are started
+	limits core.Limits        // of theirs
+	spec   topology.Spec
+	part   int // where a message of a snapshot is cut
 	// drops says which messages do not arrive, nil if all do.
 	drops func(from, to *node, m wire.Message) bool
 	// snapshots are those that were asked for, who of whom.
@@ -41,6 +42,7 @@ type node struct {
 	fx      core.Effects
 	plan    topology.Plan
 	closed  []core.Close
+	saved   []string // the tags of older versions that were saved
 }
 
 func newCluster(t *testing.T, names ...string) *cluster {
@@ -73,7 +75,7 @@ func (n *node) startAs(st *memstore.Store, continuous bool) {
 			n.w.ids++
 			return crdt.ReplicaID{15: n.w.ids}
 		},
-		Discontinuous: !continuous, Retention: n.w.keep,
+		Discontinuous: !continuous, Retention: n.w.keep, Limits: n.w.limits,
 	}, st)
 	if err != nil {
 		n.w.t.Fatal(err)
@@ -121,6 +123,9 @@ func (n *node) step(events ...core.Event) {
 	for more := true; more; events = nil {
 		fx, err := n.core.Step(n.w.now, events)
 		if err == nil && fx.Batch != nil {
+			for _, v := range fx.Batch.Versions {
+				n.saved = append(n.saved, v.Tag)
+			}
 			err = n.st.Commit(fx.Batch)
 		}
 		if err != nil {
