@@ -11,12 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiandb/meridian/cmd/node"
+	"github.com/meridiandb/meridian/cmd/tune"
 	"github.com/meridiandb/meridian/region"
 	"github.com/meridiandb/meridian/region/core"
 	"github.com/meridiandb/meridian/region/core/conflictlog"
@@ -223,7 +223,7 @@ const waitNotice = 3 * time.Second
 
 // serve runs a region until ctx ends.
 func (a *app) serve(ctx context.Context, c *cobra.Command, cfg node.Config) error {
-	limitMemory(memlimit.FromCgroup, cfg.Logger)
+	tune.Start(cfg.Logger)
 	n, err := node.New(cfg)
 	if errors.Is(err, node.ErrConfig) {
 		return usageError{c, err}
@@ -247,7 +247,7 @@ func (a *app) serve(ctx context.Context, c *cobra.Command, cfg node.Config) erro
 		return nil
 	})
 	g.Go(func() error {
-		returnMemory(running)
+		tune.Run(running)
 		return nil
 	})
 	return g.Wait()

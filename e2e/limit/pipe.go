@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -19,6 +20,8 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/go-chi/chi/v5"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiandb/meridian/cmd/tune"
 )
 
 // A pipe is one process of the bare pipe.
@@ -76,6 +79,11 @@ func pipeMain(ctx context.Context, args []string) error {
 		return errors.Join(err, p.db.Close())
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	tune.Start(slog.New(slog.DiscardHandler)) // as a region does
+	g.Go(func() error {
+		tune.Run(ctx)
+		return nil
+	})
 	for i, addr := range addrs {
 		if i != p.number {
 			s := newSender(addr)

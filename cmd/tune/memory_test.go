@@ -1,4 +1,4 @@
-package cmd
+package tune
 
 import (
 	"errors"
@@ -61,9 +61,9 @@ func TestMemoryGoesBackOnceAfterWork(t *testing.T) {
 	}{
 		{"a start that took little", quietAllocations / 2, 10, -1},
 		{"load", quietAllocations, 10, -1},
-		{"a short pause", quietAllocations - 1, quietTicks - 1, -1},
+		{"a short pause", quietAllocations - 1, quietLooks - 1, -1},
 		{"load again", 10 * quietAllocations, 1, -1},
-		{"the end of it", quietAllocations - 1, 10, quietTicks - 1},
+		{"the end of it", quietAllocations - 1, 10, quietLooks - 1},
 		{"nothing more", 0, 100, -1},
 	} {
 		at := ticks(step.each, step.ticks)

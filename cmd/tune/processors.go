@@ -1,0 +1,18 @@
+package tune
+
+import (
+	"os"
+	"runtime"
+)
+
+// spareProcessors is how many goroutines more run at once than the process has processors.
+// A goroutine that waits for the disk in a sync, or in a page of a mapped file, holds its
+// place all the while, and one that builds a table of the store for ten milliseconds at a
+// time: with two processors requests would wait behind them, though the system has the time.
+const spareProcessors = 2
+
+func addProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcessors)
+	}
+}
