@@ -71,7 +71,7 @@ func pipeMain(ctx context.Context, args []string) error {
 	if p.db, err = badger.Open(badger.DefaultOptions(*dir).WithLogger(nil).WithSyncWrites(true).WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).WithMetricsEnabled(false).WithMemTableSize(32 << 20).WithNumMemtables(2).
 		WithValueThreshold(1 << 20).WithValueLogFileSize(2 << 20).WithBlockCacheSize(64 << 20).WithIndexCacheSize(32 << 20).
-		WithCompression(options.Snappy)); err != nil {
+		WithCompression(options.Snappy).WithBlockSize(16 << 10)); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -322,6 +322,9 @@ func (s *scenario) drawOlder(r *rand.Rand) {
 	if chance(r, 0.5) {
 		s.limits.OlderBytes = 1 + r.IntN(20_000)
 	}
+	if chance(r, 0.5) {
+		s.limits.OlderWhole = 1
+	}
 }
 
 func drawSpec(r *rand.Rand, n int) topology.Spec {

@@ -547,10 +547,11 @@ func (c *Core) keepVersion(e *entry, s Settings) error {
 		c.cost += len(state)
 		c.older.fresh++
 	}
-	c.older.add(&olderVersion{store.VersionPut{
+	put := store.VersionPut{
 		Key: e.key, Slot: uint32(e.saved % uint64(s.KeepVersions)), Tag: e.versionTag(),
 		State: state, Expires: c.now.Add(s.KeepAge),
-	}, e, c.uptime}, s.KeepVersions)
+	}
+	c.older.add(&olderVersion{VersionPut: put, of: e, at: c.uptime}, s.KeepVersions)
 	e.saved++
 	return nil
 }

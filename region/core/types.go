@@ -132,6 +132,9 @@ type Limits struct {
 	// by an estimate. They wait while there are more than QuietChanges in TickEvery, in any
 	// case if that is negative, and otherwise are saved at once. Defaults 64 MiB and 32.
 	OlderBytes, QuietChanges int
+	// OlderWhole is the size in bytes below which one that waits is kept as it is, not by how it
+	// differs from the next newer one. Default 512.
+	OlderWhole int
 	// Requests and RequestBytes bound what is remembered of requests under
 	// idempotency keys: no more are taken here then. Those that other regions took
 	// are remembered all the same. Defaults 1,000,000 and 256 MiB.
@@ -154,6 +157,7 @@ const (
 
 	DefaultOlderBytes   = 64 << 20
 	DefaultQuietChanges = 32
+	DefaultOlderWhole   = 512
 
 	DefaultRequests     = 1_000_000
 	DefaultRequestBytes = 256 << 20
@@ -183,6 +187,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.TrimQueue, DefaultTrimQueue)
 	def(&l.OlderBytes, DefaultOlderBytes)
 	def(&l.QuietChanges, DefaultQuietChanges)
+	def(&l.OlderWhole, DefaultOlderWhole)
 	def(&l.Requests, DefaultRequests)
 	def(&l.RequestBytes, DefaultRequestBytes)
 	if l.RequestAge == 0 {
