@@ -36,6 +36,9 @@ const (
 	// valueLogFileBytes is the length that Badger gives its empty value log.
 	valueLogFileBytes = 2 << 20
 	numMemTables      = 2
+	// numCompactors is Badger's least: one for level 0, one for the others. Each compaction is
+	// cut into several goroutines, and whatever a request waits for runs behind all of them.
+	numCompactors = 2
 	// levelZeroStall is the number of tables in level 0 at which writes wait:
 	// it bounds what one compaction writes anew, and so the reserve.
 	levelZeroStall = 8
@@ -44,7 +47,7 @@ const (
 	// anew twice more, level by level, and writes wait for that.
 	baseLevelTables = 4
 	// tableBytes is the size of a table of any other level. A compaction is cut into more
-	// goroutines the more tables it meets, and whatever a request waits for runs behind them.
+	// goroutines the more tables it meets.
 	tableBytes = 8 << 20
 	// blockBytes is the size of a block of a table, which is what is read and unpacked for
 	// a record that is in no cache. Badger's builder takes twice its room anew for each
@@ -114,6 +117,7 @@ func (o Options) badger(dir string, baseLevelBytes int64) badger.Options {
 	b.MetricsEnabled = false
 	b.MemTableSize = o.MemTableBytes
 	b.NumMemtables = numMemTables
+	b.NumCompactors = numCompactors
 	b.NumLevelZeroTablesStall = levelZeroStall
 	if baseLevelBytes > 0 {
 		b.BaseLevelSize = baseLevelBytes
