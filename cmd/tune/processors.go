@@ -3,6 +3,7 @@ package tune
 import (
 	"os"
 	"runtime"
+	"sync"
 )
 
 // spareProcessors is how many goroutines more run at once than the process has processors.
@@ -11,8 +12,13 @@ import (
 // time: with two processors requests would wait behind them, though the system has the time.
 const spareProcessors = 2
 
+// processors adds them once, however many regions the process has.
+var processors sync.Once
+
 func addProcessors() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcessors)
-	}
+	processors.Do(func() {
+		if os.Getenv("GOMAXPROCS") == "" {
+			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcessors)
+		}
+	})
 }

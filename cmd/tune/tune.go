@@ -1,4 +1,4 @@
-// Package tune sets Go's runtime up for a process that has two cores and a store: how many
+// Package tune sets Go's runtime up for a process with a store and perhaps few processors: how many
 // goroutines run at once, when garbage is collected, and when memory goes back to the system.
 // What it changes is the process's, so only a main package's commands use it. What the
 // environment says, by GOMAXPROCS, GOGC or GOMEMLIMIT, goes before.
