@@ -66,12 +66,14 @@ func pipeMain(ctx context.Context, args []string) error {
 		number: *number, constant: *constant, writes: make(chan write, maxWrites),
 		vector: make([]uint64, len(addrs)), changed: make(chan struct{}),
 	}
-	var err error
-	// As the region's store has it.
-	if p.db, err = badger.Open(badger.DefaultOptions(*dir).WithLogger(nil).WithSyncWrites(true).WithDetectConflicts(false).
+	opt := badger.DefaultOptions(*dir).WithLogger(nil).WithSyncWrites(true).WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).WithMetricsEnabled(false).WithMemTableSize(32 << 20).WithNumMemtables(2).
-		WithValueThreshold(1 << 20).WithValueLogFileSize(2 << 20).WithBlockCacheSize(64 << 20).WithIndexCacheSize(32 << 20).
-		WithCompression(options.Snappy).WithBlockSize(16 << 10)); err != nil {
+		WithNumCompactors(2).WithNumLevelZeroTablesStall(8).WithBaseLevelSize(128 << 20).WithBaseTableSize(8 << 20).
+		WithValueThreshold(1 << 20).WithValueLogFileSize(2 << 20).WithBlockSize(16 << 10).WithBlockCacheSize(64 << 20).
+		WithIndexCacheSize(32 << 20).WithCompression(options.Snappy)
+	opt.TableSizeMultiplier = 1 // all of it as region/badgerstore has it on a roomy disk
+	var err error
+	if p.db, err = badger.Open(opt); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
