@@ -15,10 +15,13 @@ const spareProcessors = 2
 // processors adds them once, however many regions the process has.
 var processors sync.Once
 
+// addProcessors leaves Go's own number alone where a container may use less time than its
+// processors have: more at once would spend it sooner, and all would stand still after that.
 func addProcessors() {
 	processors.Do(func() {
-		if os.Getenv("GOMAXPROCS") == "" {
-			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcessors)
+		n := runtime.GOMAXPROCS(0)
+		if os.Getenv("GOMAXPROCS") == "" && n == runtime.NumCPU() {
+			runtime.GOMAXPROCS(n + spareProcessors)
 		}
 	})
 }
