@@ -17,6 +17,7 @@ var processors sync.Once
 
 // addProcessors leaves Go's own number alone where a container may use less time than its
 // processors have: more at once would spend it sooner, and all would stand still after that.
+// With two processors Go's number is two whatever the limit, and does not tell.
 func addProcessors() {
 	processors.Do(func() {
 		n := runtime.GOMAXPROCS(0)

@@ -4,6 +4,9 @@
 // The difference is found by what both have in common, as in rsync (Tridgell and Mackerras,
 // The rsync algorithm, 1996): windows of one are looked up among those of the other, and
 // what is found is extended both ways. It is for memory only, and is not checked when read.
+//
+// Libraries for this, such as dictionaries of Zstandard and S2, make large tables for each
+// base, which is another one each time here.
 package delta
 
 import (
