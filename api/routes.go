@@ -90,11 +90,11 @@ func (s *Server) routes() *router {
 	m.add(http.MethodPost, collection+"/home", s.postHome)
 
 	m.get(collection+"/docs", heldHere(s.listDocs))
-	m.add(http.MethodPost, collection+"/docs", once(s.createDoc))
+	m.add(http.MethodPost, collection+"/docs", once(unwatched(s.createDoc)))
 	const doc = collection + "/docs/{id}"
 	m.get(doc, heldHere(s.getDoc))
-	m.add(http.MethodPut, doc, once(s.putDoc))
-	m.add(http.MethodPatch, doc, once(s.patchDoc))
+	m.add(http.MethodPut, doc, once(unwatched(s.putDoc)))
+	m.add(http.MethodPatch, doc, once(unwatched(s.patchDoc)))
 	m.add(http.MethodDelete, doc, once(s.deleteDoc))
 	m.get(doc+"/versions", heldHere(s.getVersions))
 	m.add(http.MethodPost, doc+"/resolve", once(s.resolveDoc))
