@@ -53,30 +53,56 @@ const (
 // as they come up.
 type stateWriter struct {
 	b        []byte
-	replicas map[crdt.ReplicaID]*replicaEntry
-	changes  map[crdt.Dot]changeEntry
-	numbers  uint64 // of changes so far
+	replicas numbering[crdt.ReplicaID]
+	seqs     []uint64 // of each replica, the one last written
+	changes  numbering[crdt.Dot]
+	stamped  []bool // whether each change was written with its stamp
 	last     tag
 	stamp    crdt.Stamp
 	memory   int // see Doc.memory
 }
 
-type replicaEntry struct {
-	number uint64
-	seq    uint64 // last written
+// A numbering numbers what is added to it from 0. What is added again has its last number.
+type numbering[K comparable] struct {
+	keys  []K
+	index map[K]int // once they are more than a few
 }
 
-type changeEntry struct {
-	number  uint64
-	stamped bool
+// fewKeys are looked through faster than a map is made.
+const fewKeys = 16
+
+func (n *numbering[K]) find(k K) (number int, ok bool) {
+	if n.index != nil {
+		number, ok = n.index[k]
+		return number, ok
+	}
+	for i := len(n.keys) - 1; i >= 0; i-- {
+		if n.keys[i] == k {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (n *numbering[K]) add(k K) {
+	n.keys = append(n.keys, k)
+	switch {
+	case n.index != nil:
+		n.index[k] = len(n.keys) - 1
+	case len(n.keys) > fewKeys:
+		n.index = make(map[K]int, 2*len(n.keys))
+		for i, k := range n.keys {
+			n.index[k] = i
+		}
+	}
 }
 
 func (w *stateWriter) uint(n uint64) { w.b = binary.AppendUvarint(w.b, n) }
 func (w *stateWriter) int(n int64)   { w.b = binary.AppendVarint(w.b, n) }
 
 func (w *stateWriter) tag(t tag, stamp crdt.Stamp, stamped bool) {
-	entry, known := w.changes[t.dot]
-	known = known && (entry.stamped || !stamped)
+	change, known := w.changes.find(t.dot)
+	known = known && (w.stamped[change] || !stamped)
 	switch {
 	case known && t == w.last:
 		w.uint(tagSame)
@@ -86,7 +112,7 @@ func (w *stateWriter) tag(t tag, stamp crdt.Stamp, stamped bool) {
 		w.last = t
 		return
 	case known:
-		w.uint(tagKnown + entry.number)
+		w.uint(tagKnown + uint64(change))
 	default:
 		w.change(t.dot, stamp, stamped)
 	}
@@ -100,23 +126,24 @@ func (w *stateWriter) change(d crdt.Dot, stamp crdt.Stamp, stamped bool) {
 	} else {
 		w.uint(tagBare)
 	}
-	rep, known := w.replicas[d.Replica]
+	rep, known := w.replicas.find(d.Replica)
 	if !known {
 		w.uint(0)
 		w.b = append(w.b, d.Replica[:]...)
-		rep = &replicaEntry{number: uint64(len(w.replicas)) + 1}
-		w.replicas[d.Replica] = rep
+		rep = len(w.seqs)
+		w.replicas.add(d.Replica)
+		w.seqs = append(w.seqs, 0)
 	} else {
-		w.uint(rep.number)
+		w.uint(uint64(rep) + 1)
 	}
-	w.int(int64(d.Seq - rep.seq))
-	rep.seq = d.Seq
+	w.int(int64(d.Seq - w.seqs[rep]))
+	w.seqs[rep] = d.Seq
 	if stamped {
 		w.int(int64(stamp - w.stamp))
 		w.stamp = stamp
 	}
-	w.changes[d] = changeEntry{w.numbers, stamped}
-	w.numbers++
+	w.changes.add(d)
+	w.stamped = append(w.stamped, stamped)
 }
 
 func (w *stateWriter) marks(ms []mark) {
@@ -171,10 +198,10 @@ func (w *stateWriter) slot(s *slot) {
 func (w *stateWriter) mapNode(m *mapNode) {
 	w.marks(m.presence)
 	w.uint(uint64(len(m.children)))
-	for _, k := range allKeys(m) {
+	for k, c := range m.all() {
 		w.uint(uint64(len(k)))
 		w.b = append(w.b, k...)
-		w.slot(m.children[k])
+		w.slot(c)
 	}
 }
 
@@ -249,7 +276,7 @@ func (d *Doc) AppendBinary(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := stateWriter{b: b, replicas: map[crdt.ReplicaID]*replicaEntry{}, changes: map[crdt.Dot]changeEntry{}}
+	w := stateWriter{b: b}
 	flags := byte(0)
 	if d.garbage {
 		flags = 1
@@ -413,7 +440,7 @@ func (d *stateReader) mapNode(own *owner, depth int) *mapNode {
 		if c.empty() {
 			d.r.Fail("empty slot")
 		}
-		m.children[k] = c
+		m.set(k, c)
 	}
 	if m.empty() {
 		d.r.Fail("empty map")

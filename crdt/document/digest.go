@@ -4,22 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
-	"slices"
 	"sync"
 
 	"github.com/meridiandb/meridian/crdt"
 	"github.com/meridiandb/meridian/crdt/value"
 )
-
-// allKeys returns the names of all children, shown or not, in order.
-func allKeys(m *mapNode) []string {
-	keys := make([]string, 0, len(m.children))
-	for k := range m.children {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
 
 // digester writes what every replica with the same changes holds: nothing dead,
 // and nothing of how a list's positions hang together, which trimming changes.

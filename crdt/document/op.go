@@ -134,11 +134,7 @@ func (a *applier) at(s *slot, p path, o *op) (*slot, error) {
 
 func (a *applier) setChild(s *slot, key string, c *slot) {
 	m := a.own.mapOf(s)
-	if c.empty() {
-		delete(m.children, key)
-	} else {
-		m.children[key] = c
-	}
+	m.set(key, c)
 	if m.empty() {
 		s.m = nil
 	}
@@ -202,7 +198,7 @@ func (a *applier) put(s *slot, v any) {
 		for _, k := range sortedKeys(v) {
 			c := a.own.slot(m.children[k])
 			a.put(c, v[k])
-			m.children[k] = c
+			m.set(k, c)
 		}
 	case []any:
 		a.presence(s, kindList)

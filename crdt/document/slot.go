@@ -1,6 +1,7 @@
 package document
 
 import (
+	"iter"
 	"maps"
 	"slices"
 
@@ -43,6 +44,9 @@ type mapNode struct {
 	own      *owner
 	presence []mark
 	children map[string]*slot
+	// order has the names of the children, and of some that were, in order; nil if it is
+	// not known. Maps that come of another share it.
+	order []string
 }
 
 // A setNode is an add-wins set.
@@ -76,7 +80,7 @@ func (o *owner) mapOf(s *slot) *mapNode {
 	case s.m == nil:
 		s.m = &mapNode{own: o, children: map[string]*slot{}}
 	case s.m.own != o:
-		s.m = &mapNode{own: o, presence: s.m.presence, children: maps.Clone(s.m.children)}
+		s.m = &mapNode{own: o, presence: s.m.presence, children: maps.Clone(s.m.children), order: s.m.order}
 	}
 	return s.m
 }
@@ -119,6 +123,36 @@ func (m *mapNode) alive() bool {
 		}
 	}
 	return false
+}
+
+// set puts a child into m, which is its caller's; one that is empty is taken out.
+func (m *mapNode) set(key string, c *slot) {
+	if c.empty() {
+		delete(m.children, key) // an update takes out first what it replaces
+		return
+	}
+	n := len(m.children)
+	m.children[key] = c
+	if len(m.children) > n && m.order != nil {
+		if _, ok := slices.BinarySearch(m.order, key); !ok {
+			m.order = nil
+		}
+	}
+}
+
+// all returns the names and slots of all children, shown or not, in order.
+func (m *mapNode) all() iter.Seq2[string, *slot] {
+	if m.order == nil || len(m.order) > 2*len(m.children) {
+		m.order = slices.AppendSeq(make([]string, 0, len(m.children)), maps.Keys(m.children))
+		slices.Sort(m.order)
+	}
+	return func(yield func(string, *slot) bool) {
+		for _, k := range m.order {
+			if c := m.children[k]; c != nil && !yield(k, c) {
+				return
+			}
+		}
+	}
 }
 
 func (m *mapNode) child(key string) *slot {

@@ -84,7 +84,7 @@ func (w sweeper) slot(s *slot) {
 	if s.m != nil {
 		for k, c := range s.m.children {
 			if w.slot(c); c.empty() {
-				delete(s.m.children, k)
+				s.m.set(k, c)
 			}
 		}
 		if s.m.empty() {
