@@ -3,8 +3,13 @@
 // in turn, under the same load on the same machine, and prints the ratios.
 //
 //	go run ./e2e/limit
-//	go run ./e2e/limit --rounds 5 --duration 10s --case write,read
+//	go run ./e2e/limit --rounds 5 --duration 30s --case write,read
 //	go run ./e2e/limit --latency
+//
+// What it measures is what both can keep up. A process takes the memory that it is
+// going to use from the system in its first seconds, page by page, and its first
+// memory table is full after some; so both warm up before, and more than one table
+// is written meanwhile.
 //
 // The pipe takes a PUT, commits the body and an entry of a log in one transaction
 // of Badger for all writes that wait, answers, and sends what was committed over
@@ -86,8 +91,8 @@ func figures() []figure {
 func measure(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("limit", flag.ExitOnError)
 	rounds := fs.Int("rounds", 3, "how often each is measured, in turn")
-	duration := fs.Duration("duration", 5*time.Second, "how long each is measured")
-	warmup := fs.Duration("warmup", time.Second, "how long the load runs before that")
+	duration := fs.Duration("duration", 10*time.Second, "how long each is measured")
+	warmup := fs.Duration("warmup", 6*time.Second, "how long the load runs before that")
 	latency := fs.Bool("latency", false, "also measure latencies, of both at half of what Meridian does at most")
 	only := fs.String("case", "", "which figures: write, update, read, replicate (default all)")
 	verbose := fs.Bool("v", false, "show each report")
