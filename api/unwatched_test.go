@@ -41,6 +41,7 @@ func TestQuickWritesGoOnWithoutTheirClient(t *testing.T) {
 		w.do("PUT", "/v1/collections/acked", `{"type":"register","acks":"all"}`).gives(201)
 		w.do("PUT", "/v1/collections/bounded", `{"type":"document","bounds":{"/stock":{"min":0}}}`).gives(201)
 		w.do("PUT", "/v1/collections/at-home", `{"type":"register","home":"us-east"}`).gives(201)
+		w.do("PUT", "/v1/collections/held", `{"type":"register","regions":["us-east"]}`).gives(201)
 		w.do("PUT", "/v1/collections/plain/docs/old", `{}`).gives(201)
 		r := &slowRegion{Region: w.regions["us-east"]}
 		w.servers["us-east"].region = r
@@ -61,14 +62,16 @@ func TestQuickWritesGoOnWithoutTheirClient(t *testing.T) {
 			request string
 			cut     bool
 		}{
-			"a document":           {put + "plain/docs/a HTTP/1.1\r\n" + body, false},
-			"a patch":              {"PATCH /v1/collections/plain/docs/old HTTP/1.1\r\nContent-Type: application/merge-patch+json\r\n" + body, false},
-			"a new collection":     {put + "new/docs/a HTTP/1.1\r\n" + body, true},
-			"acks asked for":       {put + "plain/docs/a?acks=1 HTTP/1.1\r\n" + body, true},
-			"a wait asked for":     {put + "plain/docs/a HTTP/1.1\r\nPrefer: wait=5\r\n" + body, true},
-			"acks of a collection": {put + "acked/docs/a HTTP/1.1\r\n" + body, true},
-			"bounds":               {put + "bounded/docs/a HTTP/1.1\r\n" + body, true},
-			"homes":                {put + "at-home/docs/a HTTP/1.1\r\n" + body, true},
+			"a document":            {put + "plain/docs/a HTTP/1.1\r\n" + body, false},
+			"a document without id": {"POST /v1/collections/plain/docs HTTP/1.1\r\n" + body, false},
+			"a patch":               {"PATCH /v1/collections/plain/docs/old HTTP/1.1\r\nContent-Type: application/merge-patch+json\r\n" + body, false},
+			"a new collection":      {put + "new/docs/a HTTP/1.1\r\n" + body, true},
+			"acks asked for":        {put + "plain/docs/a?acks=1 HTTP/1.1\r\n" + body, true},
+			"a wait asked for":      {put + "plain/docs/a HTTP/1.1\r\nPrefer: wait=5\r\n" + body, true},
+			"acks of a collection":  {put + "acked/docs/a HTTP/1.1\r\n" + body, true},
+			"bounds":                {put + "bounded/docs/a HTTP/1.1\r\n" + body, true},
+			"homes":                 {put + "at-home/docs/a HTTP/1.1\r\n" + body, true},
+			"regions":               {put + "held/docs/a HTTP/1.1\r\n" + body, true},
 		} {
 			r.cut.Store(0)
 			have := w.regions["us-east"].Have()
@@ -78,7 +81,7 @@ func TestQuickWritesGoOnWithoutTheirClient(t *testing.T) {
 			}
 			synctest.Wait()
 			c.Close()
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Second) // of the bubble: the write is over
 			if written := !w.regions["us-east"].Have().Equal(have); (r.cut.Load() == 1) != test.cut || written == test.cut {
 				t.Errorf("%s: cut %d, written %t", name, r.cut.Load(), written)
 			}
@@ -98,7 +101,7 @@ func TestQuickWritesGoOnWithoutTheirClient(t *testing.T) {
 				_, _ = io.Copy(io.Discard, res.Body)
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
 		if n := s.feeds.Load(); n != 1 {
 			t.Fatalf("%d feeds", n)
 		}

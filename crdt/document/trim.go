@@ -84,7 +84,7 @@ func (w sweeper) slot(s *slot) {
 	if s.m != nil {
 		for k, c := range s.m.children {
 			if w.slot(c); c.empty() {
-				s.m.set(k, c)
+				delete(s.m.children, k)
 			}
 		}
 		if s.m.empty() {
