@@ -37,7 +37,7 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 	}
 	var tag string
 	if shared != nil {
-		tag, h["Etag"] = shared.etag[0], shared.etag
+		tag, h["Etag"] = shared.etag[0], shared.etag[:]
 	} else {
 		tag = documentETag(&d, rep)
 		x.set("Etag", tag)
@@ -75,7 +75,7 @@ func (s *Server) getDoc(x *exchange, r *http.Request) error {
 
 // A rendering is the plain answer to a read of a document, shared by all of them.
 type rendering struct {
-	etag []string // as a header's value
+	etag [1]string // as a header's value
 	body []byte
 }
 
@@ -85,7 +85,7 @@ func sharedRendering(d *region.Document) *rendering {
 	shared, _ := d.Derive(func() any {
 		body := make([]byte, 0, value.Size(d.View.Value)+1)
 		return &rendering{
-			etag: []string{documentETag(d, plain)},
+			etag: [1]string{documentETag(d, plain)},
 			body: append(value.Append(body, d.View.Value, value.Options{}), '\n'),
 		}
 	})

@@ -176,6 +176,9 @@ func (r *Region) Get(_ context.Context, collection, id string) (Document, error)
 	if err != nil {
 		return Document{}, readError(err)
 	}
+	if have.Equal(p.have) {
+		have = p.have // many documents are kept that were read at one moment
+	}
 	record, err := snap.Doc(key)
 	if err != nil {
 		return Document{}, readError(err)

@@ -43,7 +43,7 @@ type kept struct {
 	// catalog is that by which it is shown.
 	catalog *core.Catalog
 	size    int
-	derived atomic.Pointer[any]
+	derived atomic.Value
 }
 
 const (
@@ -153,16 +153,16 @@ func (c *readCache) committed(b *store.Batch) {
 
 // Derive returns what derive makes of the document, for a document that is kept
 // for further readers: it is made once for all of them. derive must depend on the
-// document alone, and nobody may change what it returns. For other documents ok
-// is false.
+// document alone, and return something of the same type whoever asks, which nobody may
+// change. For other documents ok is false.
 func (d *Document) Derive(derive func() any) (derived any, ok bool) {
 	if d.kept == nil {
 		return nil, false
 	}
-	if p := d.kept.derived.Load(); p != nil {
-		return *p, true
+	if v := d.kept.derived.Load(); v != nil {
+		return v, true
 	}
 	v := derive()
-	d.kept.derived.Store(&v)
+	d.kept.derived.Store(v)
 	return v, true
 }
