@@ -26,7 +26,7 @@ const tickEvery = time.Second
 func Run(ctx context.Context) {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	garbage := newGarbage()
+	garbage := newGarbage(memlimit.FromCgroup, memlimit.FromSystem)
 	defer garbage.reset()
 	var q quiet
 	for tick := 1; ; tick++ {
